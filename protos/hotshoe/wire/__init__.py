@@ -1,0 +1,1 @@
+"""The only mapping between messages and values, and between errors and statuses."""

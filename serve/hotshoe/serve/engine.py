@@ -1,0 +1,102 @@
+"""What the server needs of an engine. `vllm_engine` is the real one, `echo_engine` a product for tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hotshoe.adapter.manifest import Base
+from hotshoe.wire.values import Chat, FinishReason, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine says of itself once it is up.
+
+    context_tokens: prompt plus output at most. slots: adapters active in one step at most.
+    max_rank: the largest LoRA rank a slot holds.
+    """
+
+    base: Base
+    context_tokens: int
+    vocabulary: int
+    slots: int
+    max_rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAdapter:
+    """A version under the name it has inside the engine.
+
+    name: differs for every content (`org/name@digest`). id: positive, never used twice by a process,
+    not even after a failed load. folder: immutable, holds adapter_config.json and its weights, and
+    must stay in place for as long as the adapter is added.
+    """
+
+    name: str
+    id: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChunk:
+    """A piece of an answer. finish_reason is set on the last one only.
+
+    token_ids: new output tokens. prompt_tokens and cached_tokens: of the prompt, counted in tokens.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Engine(Protocol):
+    """One base model, loaded once, with adapters beside it.
+
+    After the engine's death every call raises EngineUnavailable.
+    """
+
+    @property
+    def facts(self) -> EngineFacts: ...
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Tokenize plain text, with the tokenizer's own special tokens."""
+        ...
+
+    def encode_chat(self, chat: Chat) -> tuple[int, ...]:
+        """Render a chat through the base's template, ready for an answer; raise InvalidRequest if it can't."""
+        ...
+
+    async def add(self, adapter: EngineAdapter) -> None:
+        """Load an adapter; raise AdapterLoadFailed, with nothing of it left behind, if that fails."""
+        ...
+
+    async def remove(self, adapter: EngineAdapter) -> None:
+        """Unload an adapter that no request uses; unknown ones are no error."""
+        ...
+
+    def generate(
+        self,
+        request_id: str,
+        prompt: tuple[int, ...],
+        sampling: Sampling,
+        adapter: EngineAdapter | None,
+    ) -> AsyncGenerator[EngineChunk, None]:
+        """Stream an answer. Closing the generator (aclose) ends the request inside the engine.
+
+        sampling.max_tokens is set and fits the context. The adapter was added before.
+        Raises InvalidRequest for what the engine refuses, EngineUnavailable when it died.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise EngineUnavailable unless the engine is alive."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine and every process of it."""
+        ...
