@@ -188,9 +188,7 @@ class AdapterSummary:
     resident: tuple[str, ...] = ()
 
 
-def _within(
-    name: str, value: float | None, low: float, high: float, *, low_open: bool = False
-) -> None:
+def _within(name: str, value: float | None, low: float, high: float, *, low_open: bool = False) -> None:
     if value is None:
         return
     if not math.isfinite(value) or value < low or value > high or (low_open and value == low):
