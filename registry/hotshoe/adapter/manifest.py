@@ -79,9 +79,7 @@ class Manifest:
                 "rank": self.rank,
                 "alpha": self.alpha,
                 "targets": sorted(self.targets),
-                "files": [
-                    {"path": f.path, "size": f.size, "sha256": f.sha256} for f in sorted(self.files)
-                ],
+                "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in sorted(self.files)],
                 "training": dict(self.training),
                 "metrics": dict(self.metrics),
                 "parent": self.parent,
@@ -104,7 +102,9 @@ class Manifest:
         try:
             raw = json.loads(data, parse_constant=_no_constant)
             if raw["schema"] != SCHEMA:
-                raise Tampered(f"manifest schema {raw['schema']!r} is not {SCHEMA}: upgrade hotshoe to read it")
+                raise Tampered(
+                    f"manifest schema {raw['schema']!r} is not {SCHEMA}: upgrade hotshoe to read it"
+                )
             base = raw["base"]
             manifest = cls(
                 adapter=_text(raw["adapter"]),
@@ -113,7 +113,8 @@ class Manifest:
                 alpha=_number(raw["alpha"]),
                 targets=tuple(_text(t) for t in raw["targets"]),
                 files=tuple(
-                    FileEntry(_safe_path(f["path"]), _whole(f["size"]), _sha256(f["sha256"])) for f in raw["files"]
+                    FileEntry(_safe_path(f["path"]), _whole(f["size"]), _sha256(f["sha256"]))
+                    for f in raw["files"]
                 ),
                 training=_mapping(raw["training"]),
                 metrics={_text(k): _number(v) for k, v in _mapping(raw["metrics"]).items()},

@@ -35,8 +35,8 @@ class AdapterName:
         for what, part in (("org", self.org), ("name", self.name)):
             if not _PART.fullmatch(part) or "--" in part or ".." in part or part.endswith(".git"):
                 raise InvalidReference(
-                    f"{_shown(part)} is no valid adapter {what}: use 1 to 96 letters, digits, '.', '_' or '-', "
-                    "with a letter or digit at both ends and no '--' or '..'"
+                    f"{_shown(part)} is no valid adapter {what}: use 1 to 96 letters, digits, '.', '_' or "
+                    "'-', with a letter or digit at both ends and no '--' or '..'"
                 )
         if len(self.org) + len(self.name) + 1 > 96:
             raise InvalidReference(f"{_shown(str(self))} is longer than 96 characters: shorten org or name")
@@ -46,7 +46,9 @@ class AdapterName:
         """Parse `org/name`; raise InvalidReference for anything else, a selector included."""
         org, slash, name = text.partition("/")
         if not slash:
-            raise InvalidReference(f"{_shown(text)} names no adapter: write org/name, for example acme/support")
+            raise InvalidReference(
+                f"{_shown(text)} names no adapter: write org/name, for example acme/support"
+            )
         return cls(org, name)
 
     def __str__(self) -> str:

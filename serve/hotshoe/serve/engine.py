@@ -68,7 +68,7 @@ class Engine(Protocol):
         ...
 
     def encode_chat(self, chat: Chat) -> tuple[int, ...]:
-        """Render a chat through the base's template, ready for an answer; raise InvalidRequest if it can't."""
+        """Render a chat through the base's template, ready to answer; raise InvalidRequest if it can't."""
         ...
 
     async def add(self, adapter: EngineAdapter) -> None:
