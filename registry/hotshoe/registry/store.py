@@ -1,0 +1,144 @@
+"""What the Registry needs of a place that keeps adapters. `local` is a folder, `hub` the Hugging Face Hub.
+
+A store does four atomic things and no policy: add a version, move an alias, tell the refs, hand out bytes.
+Everything the two have in common stands in `registry`: numbering and its retries, same content same
+version, promotion ids, rollback, splits, and the verification of every byte that is fetched.
+
+Trees and moves are immutable: whatever was read at a commit or an etag may be remembered for ever.
+
+Errors, the same from every store: AdapterNotFound, VersionNotFound, Conflict, RegistryUnavailable (try
+later; the change may or may not have happened), Unauthenticated, PermissionDenied, Tampered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Publication
+
+Files = Mapping[str, Path | bytes]
+"""A tree to be written: relative POSIX path to the file that holds the bytes, or the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """All that moves of one adapter, read in one call.
+
+    versions: number to commit (40 hex), in rising order. aliases: name to etag, unset ones included.
+    """
+
+    adapter: AdapterName
+    versions: Mapping[int, str]
+    aliases: Mapping[str, str]
+
+    @property
+    def newest(self) -> int:
+        """The highest number there ever was in sight; 0 before the first version."""
+        return max(self.versions, default=0)
+
+
+class Store(Protocol):
+    """See the module. All methods are synchronous, and safe to call from many threads and processes."""
+
+    @property
+    def url(self) -> str:
+        """What `open_registry` takes to open this store again; holds no secret."""
+        ...
+
+    def generation(self) -> int | None:
+        """A number that differs after any change by anybody, if that costs microseconds; else None."""
+        ...
+
+    def survey(self) -> Iterable[AdapterSummary]:
+        """Every adapter that has a version, sorted by name."""
+        ...
+
+    def refs(self, adapter: AdapterName) -> Refs:
+        """What there is now; one call. AdapterNotFound where the adapter has never had a version."""
+        ...
+
+    def publications(self, adapter: AdapterName) -> Mapping[str, Publication]:
+        """By commit, who published each version; AdapterNotFound as `refs`."""
+        ...
+
+    def read(self, adapter: AdapterName, commit: str, path: str) -> bytes:
+        """A file of a version's tree, at most MAX_MANIFEST_BYTES; VersionNotFound if it is not there."""
+        ...
+
+    def tree(self, adapter: AdapterName, commit: str) -> Mapping[str, int]:
+        """The paths of a version's tree with their sizes in bytes; VersionNotFound."""
+        ...
+
+    def fetch(self, adapter: AdapterName, commit: str, paths: Sequence[str], folder: Path) -> None:
+        """Write these files of a version's tree under an empty `folder`. The caller verifies the bytes."""
+        ...
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """A private empty folder, gone at the end, from which `add_version` takes large files.
+
+        A store on disk gives one on its own disk, and may move files out of it.
+        """
+        ...
+
+    def add_version(
+        self,
+        adapter: AdapterName,
+        files: Files,
+        publication: Publication,
+        *,
+        newest: int,
+        number: int,
+    ) -> str:
+        """Make the tree of `files`, exactly those, version `number`, all or nothing; return its commit.
+
+        `number` is over `newest`. Conflict unless the newest version is still `newest`; the caller reads
+        refs again and decides. A store where tree and number are two steps (the Hub: commit, then tag)
+        must see to it that a death between them is made good by whoever comes next: a head of `main` that
+        holds a manifest and has no tag is given the next number first, and then the newcomer gets its
+        Conflict, or, if the tree holds the same manifest, the commit. So readers never see half a version,
+        and numbers have no gaps.
+        """
+        ...
+
+    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+        """Point an alias elsewhere, compare-and-set; return the new etag.
+
+        expected: the etag it must have now, None where it must never have existed. Otherwise Conflict.
+        An empty `marker.to` unsets it: the alias keeps its log and its etag.
+        """
+        ...
+
+    def move(self, adapter: AdapterName, alias: str, etag: str) -> Move:
+        """The move that made this etag; VersionNotFound if there is none."""
+        ...
+
+    def moves(self, adapter: AdapterName, alias: str) -> list[Move]:
+        """All moves of one alias, newest last; empty if there never was one."""
+        ...
+
+    def retire(self, adapter: AdapterName, number: int) -> None:
+        """Take a version away; its number is never given again. No history is rewritten."""
+        ...
+
+    def changes(
+        self, cursor: str | None, adapters: Collection[AdapterName] | None = None
+    ) -> tuple[list[Change], str]:
+        """What changed since `cursor`, oldest first, and the cursor to ask with next.
+
+        None: nothing yet, tell me the cursor of now. adapters: look at these only (None: all); where every
+        look costs a request, that is what makes it affordable.
+        """
+        ...
+
+    def verify(self) -> int:
+        """Prove the log whole; return how many entries were checked, raise Tampered at the first bad one."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections; closing twice is no error."""
+        ...

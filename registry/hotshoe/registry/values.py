@@ -1,0 +1,239 @@
+"""What a registry knows, as plain values: targets, moves of aliases, states, changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hotshoe.adapter.errors import Tampered
+from hotshoe.adapter.manifest import Manifest
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.adapter.version import Version
+
+ALIAS_PATH = ".hotshoe/alias.json"
+"""Where a store that keeps aliases as trees (the Hub) writes the marker."""
+
+MARKER_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version that an alias points to, with its share of the traffic (1 of 1 unless the alias splits)."""
+
+    version: Version
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """One move of one alias, as it is written down for good.
+
+    to: where the alias points from now on, heaviest first; empty means that it was unset.
+    before: where it pointed until now; empty means nowhere. previous: the etag it replaced, None at first.
+    promotion_id: different for every intended move; the same id sent twice is one move.
+    at: aware UTC time.
+    """
+
+    to: tuple[Target, ...]
+    before: tuple[Target, ...]
+    previous: str | None
+    actor: str
+    reason: str
+    promotion_id: str
+    at: datetime
+
+    def canonical(self) -> bytes:
+        """The bytes that a store keeps: UTF-8 JSON, keys sorted, no spaces."""
+        first = self.to[0].version if self.to else None
+        document = {
+            "schema": MARKER_SCHEMA,
+            "version": first.tag if first else None,
+            "commit": first.commit if first else None,
+            "manifest_sha256": first.manifest_sha256 if first else None,
+            "to": [_target_json(target) for target in self.to],
+            "before": [_target_json(target) for target in self.before],
+            "previous": self.previous,
+            "actor": self.actor,
+            "reason": self.reason,
+            "promotion_id": self.promotion_id,
+            "at": self.at.astimezone(UTC).isoformat(),
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def parse(cls, data: bytes, adapter: AdapterName) -> Marker:
+        """Read a marker that a stranger may have written; raise Tampered for one that is not whole."""
+        try:
+            raw = json.loads(data)
+            if raw["schema"] != MARKER_SCHEMA:
+                raise Tampered(
+                    f"alias marker schema {raw['schema']!r} is not {MARKER_SCHEMA}: upgrade hotshoe"
+                )
+            at = datetime.fromisoformat(raw["at"])
+            if at.tzinfo is None:
+                raise ValueError("the time has no zone")
+            return cls(
+                to=tuple(_target(adapter, target) for target in raw["to"]),
+                before=tuple(_target(adapter, target) for target in raw["before"]),
+                previous=raw["previous"],
+                actor=str(raw["actor"]),
+                reason=str(raw["reason"]),
+                promotion_id=str(raw["promotion_id"]),
+                at=at.astimezone(UTC),
+            )
+        except Tampered:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise Tampered(
+                f"alias marker of {adapter} is not readable: {type(error).__name__}: {error}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A move that happened. etag: names the state it made, the one to hand back as `expected`."""
+
+    adapter: AdapterName
+    alias: str
+    etag: str
+    marker: Marker
+
+    @property
+    def to(self) -> tuple[Target, ...]:
+        return self.marker.to
+
+    @property
+    def before(self) -> tuple[Target, ...]:
+        return self.marker.before
+
+    @property
+    def actor(self) -> str:
+        return self.marker.actor
+
+    @property
+    def reason(self) -> str:
+        return self.marker.reason
+
+    @property
+    def promotion_id(self) -> str:
+        return self.marker.promotion_id
+
+    @property
+    def at(self) -> datetime:
+        return self.marker.at
+
+    @property
+    def version(self) -> Version | None:
+        """The version the alias points to (the heaviest one of a split), None after an unset."""
+        return self.marker.to[0].version if self.marker.to else None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Who published a version, when (aware UTC time) and with what words; kept beside its tree."""
+
+    actor: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """A version with everything that is known of it."""
+
+    version: Version
+    manifest: Manifest
+    publication: Publication
+
+
+@dataclass(frozen=True, slots=True)
+class AliasState:
+    """An alias that points somewhere: its last move, and with it the etag."""
+
+    move: Move
+
+    @property
+    def etag(self) -> str:
+        return self.move.etag
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return self.move.to
+
+    @property
+    def version(self) -> Version:
+        """The version it points to; the heaviest one of a split."""
+        return self.move.to[0].version
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterState:
+    """One adapter: versions in rising order, and the aliases that point somewhere."""
+
+    adapter: AdapterName
+    versions: tuple[VersionState, ...]
+    aliases: Mapping[str, AliasState]
+
+    @property
+    def latest(self) -> VersionState:
+        return self.versions[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSummary:
+    """One line of a listing.
+
+    latest: number of the newest version. versions: how many there are. aliases: name to what it points
+    to, as text (`v7`, or `v8:10,v7:90` for a split). base, metrics and tags are the newest version's.
+    """
+
+    adapter: AdapterName
+    latest: int
+    versions: int
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that moved. alias: its name, empty where a version was published.
+
+    target: the new etag of the alias, or the tag (`v7`) of the new version.
+    """
+
+    adapter: AdapterName
+    alias: str
+    target: str
+
+
+def targets_text(targets: tuple[Target, ...]) -> str:
+    """`v7` for a plain alias, `v8:10,v7:90` for a split one, `nothing` for none."""
+    if not targets:
+        return "nothing"
+    if len(targets) == 1:
+        return targets[0].version.tag
+    return ",".join(f"{target.version.tag}:{target.weight}" for target in targets)
+
+
+def _target_json(target: Target) -> dict[str, Any]:
+    version = target.version
+    return {
+        "version": version.tag,
+        "commit": version.commit,
+        "manifest_sha256": version.manifest_sha256,
+        "weight": target.weight,
+    }
+
+
+def _target(adapter: AdapterName, raw: Mapping[str, Any]) -> Target:
+    tag, weight = raw["version"], raw["weight"]
+    if not isinstance(weight, int) or weight < 1:
+        raise ValueError(f"weight {weight!r} is not a whole number over 0")
+    return Target(
+        Version(adapter, int(tag.removeprefix("v")), str(raw["commit"]), str(raw["manifest_sha256"])), weight
+    )
