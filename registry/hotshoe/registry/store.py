@@ -21,8 +21,18 @@ from typing import Protocol
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Publication
 
-Files = Mapping[str, Path | bytes]
-"""A tree to be written: relative POSIX path to the file that holds the bytes, or the bytes."""
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A large file that lies in a store's staging folder, with its size in bytes and its sha256 (64 hex)."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+Files = Mapping[str, Staged | bytes]
+"""A tree to be written: relative POSIX path to a staged file, or to the bytes themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ class Store(Protocol):
     def staging(self) -> AbstractContextManager[Path]:
         """A private empty folder, gone at the end, from which `add_version` takes large files.
 
-        A store on disk gives one on its own disk, and may move files out of it.
+        A store on disk gives one on its own disk, moves files out of it, and believes their sha256.
         """
         ...
 

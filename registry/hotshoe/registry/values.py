@@ -17,6 +17,7 @@ ALIAS_PATH = ".hotshoe/alias.json"
 """Where a store that keeps aliases as trees (the Hub) writes the marker."""
 
 MARKER_SCHEMA = 1
+ACTIONS = ("promote", "rollback", "unset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,10 @@ class Marker:
     to: where the alias points from now on, heaviest first; empty means that it was unset.
     before: where it pointed until now; empty means nowhere. previous: the etag it replaced, None at first.
     promotion_id: different for every intended move; the same id sent twice is one move.
-    at: aware UTC time.
+    at: aware UTC time. action: one of ACTIONS; rollback needs it to walk back and not to and fro.
     """
 
+    action: str
     to: tuple[Target, ...]
     before: tuple[Target, ...]
     previous: str | None
@@ -50,6 +52,7 @@ class Marker:
         first = self.to[0].version if self.to else None
         document = {
             "schema": MARKER_SCHEMA,
+            "action": self.action,
             "version": first.tag if first else None,
             "commit": first.commit if first else None,
             "manifest_sha256": first.manifest_sha256 if first else None,
@@ -75,7 +78,10 @@ class Marker:
             at = datetime.fromisoformat(raw["at"])
             if at.tzinfo is None:
                 raise ValueError("the time has no zone")
+            if raw["action"] not in ACTIONS:
+                raise ValueError(f"action {raw['action']!r} is unknown")
             return cls(
+                action=raw["action"],
                 to=tuple(_target(adapter, target) for target in raw["to"]),
                 before=tuple(_target(adapter, target) for target in raw["before"]),
                 previous=raw["previous"],
@@ -100,6 +106,10 @@ class Move:
     alias: str
     etag: str
     marker: Marker
+
+    @property
+    def action(self) -> str:
+        return self.marker.action
 
     @property
     def to(self) -> tuple[Target, ...]:
