@@ -1,0 +1,27 @@
+"""The places where vLLM is changed, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm.platforms.cpu import CpuPlatform
+from vllm.v1.kv_cache_interface import KVCacheConfig
+
+WRAPPER = "hotshoe.serve.lora_cpu.punica.SegmentedPunica"
+
+
+def install() -> None:
+    """Use our operators, and zero KV blocks before they are used again."""
+    CpuPlatform.get_punica_wrapper = classmethod(_wrapper_name)
+    # A finished request may leave NaN or Inf in its KV blocks (a finite adapter can overflow on some
+    # prompt), and attention multiplies the unused tail of a block by zero: 0 * NaN is NaN, in the
+    # answer of whoever gets the block next. vLLM has the remedy and uses it for other models.
+    KVCacheConfig.needs_kv_cache_zeroing = property(_always)
+
+
+def _wrapper_name(_platform: type[CpuPlatform]) -> str:
+    return WRAPPER
+
+
+def _always(_config: Any) -> bool:
+    return True
