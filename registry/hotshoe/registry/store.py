@@ -132,7 +132,14 @@ class Store(Protocol):
         ...
 
     def retire(self, adapter: AdapterName, number: int) -> None:
-        """Take a version away; its number is never given again. No history is rewritten."""
+        """Take a version away; its number is never given again. No history is rewritten.
+
+        Refused for the newest version, whose number is what the next one is counted from.
+        """
+        ...
+
+    def sweep(self) -> int:
+        """Delete what deaths left behind and nobody can reach; return the bytes given back."""
         ...
 
     def changes(

@@ -143,11 +143,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Who published a version, when (aware UTC time) and with what words; kept beside its tree."""
+    """Who published a version, when (aware UTC time) and with what words; kept beside its tree.
+
+    manifest_sha256: of the version's manifest, so that one call tells whether content is there already.
+    """
 
     actor: str
     message: str
     at: datetime
+    manifest_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,12 @@ class Change:
     adapter: AdapterName
     alias: str
     target: str
+
+
+def tags_of(manifest: Manifest) -> tuple[str, ...]:
+    """The words a version was tagged with for searching, from `training.tags`."""
+    tags = manifest.training.get("tags", ())
+    return tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else ()
 
 
 def targets_text(targets: tuple[Target, ...]) -> str:

@@ -1,0 +1,351 @@
+"""The store in a folder: no account, no network, the same promises as on the Hub.
+
+    index.sqlite   who, what, when: the log of events and what follows from it (local_index)
+    blobs/         the bytes, by sha256 (local_blobs)
+    staging/       bytes on their way in
+
+Every change is one SQLite transaction that comes after its bytes are on disk. A death before it leaves
+bytes that nobody can reach, which `sweep` deletes; a death after it leaves the whole change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+from hotshoe.adapter.errors import (
+    AdapterNotFound,
+    Conflict,
+    Refused,
+    RegistryUnavailable,
+    Tampered,
+    VersionNotFound,
+)
+from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Manifest
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry.local_blobs import Blobs
+from hotshoe.registry.local_index import GENESIS, Index, append_event, chained
+from hotshoe.registry.store import Files, Refs
+from hotshoe.registry.values import (
+    AdapterSummary,
+    Change,
+    Marker,
+    Move,
+    Publication,
+    tags_of,
+    targets_text,
+)
+
+
+class LocalStore:
+    """A `Store` under one folder, which is made where it is missing. Any number of processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.expanduser().absolute()
+        try:
+            self._blobs = Blobs(self._folder)
+        except OSError as error:
+            raise RegistryUnavailable(
+                f"no registry can be kept in {self._folder}: {error.strerror}; name a folder that this user may "
+                "write to, with --registry or HOTSHOE_REGISTRY"
+            ) from error
+        self._index = Index(self._folder / "index.sqlite")
+
+    @property
+    def url(self) -> str:
+        return str(self._folder)
+
+    def generation(self) -> int:
+        return self._index.generation()
+
+    def survey(self) -> Iterable[AdapterSummary]:
+        aliases: dict[int, dict[str, str]] = {}
+        for adapter, name, shown in self._index.each(
+            "SELECT adapter, name, shown FROM alias WHERE shown != ''"
+        ):
+            aliases.setdefault(adapter, {})[name] = shown
+        for adapter, name, count, latest, summary in self._index.each(
+            # SQLite takes the bare column `summary` from the row that has the max().
+            "SELECT a.id, a.name, count(*), max(v.number), v.summary FROM version v JOIN adapter a "
+            "ON a.id = v.adapter WHERE NOT v.retired GROUP BY a.id ORDER BY a.name"
+        ):
+            yield AdapterSummary(
+                AdapterName.parse(name), latest, count, aliases.get(adapter, {}), **_summary(summary)
+            )
+
+    def refs(self, adapter: AdapterName) -> Refs:
+        rows = self._index.rows(
+            "SELECT number, tree, NULL FROM version WHERE adapter = (SELECT id FROM adapter WHERE name = ?1) "
+            "AND NOT retired UNION ALL "
+            "SELECT NULL, name, etag FROM alias WHERE adapter = (SELECT id FROM adapter WHERE name = ?1)",
+            str(adapter),
+        )
+        if not rows:
+            raise AdapterNotFound(
+                f"{adapter} is not in the registry {self.url}; `hotshoe list` shows what is"
+            )
+        versions = {number: tree for number, tree, _ in rows if number is not None}
+        aliases = {name: etag for number, name, etag in rows if number is None}
+        return Refs(adapter, dict(sorted(versions.items())), aliases)
+
+    def publications(self, adapter: AdapterName) -> Mapping[str, Publication]:
+        rows = self._index.rows(
+            "SELECT v.tree, e.body FROM version v JOIN event e ON e.seq = v.event "
+            "JOIN adapter a ON a.id = v.adapter WHERE a.name = ? AND NOT v.retired",
+            str(adapter),
+        )
+        return {tree: _publication(json.loads(body)["publication"]) for tree, body in rows}
+
+    def read(self, adapter: AdapterName, commit: str, path: str) -> bytes:
+        try:
+            return self._blobs.read(self._sha256(adapter, commit, path), MAX_MANIFEST_BYTES)
+        except FileNotFoundError as error:
+            raise self._lost(adapter, commit, path) from error
+
+    def tree(self, adapter: AdapterName, commit: str) -> Mapping[str, int]:
+        rows = self._index.rows("SELECT path, size FROM file WHERE tree = ?", commit)
+        if not rows:
+            raise VersionNotFound(f"{adapter} has no version with commit {commit[:12]} in {self.url}")
+        return dict(rows)
+
+    def fetch(self, adapter: AdapterName, commit: str, paths: Sequence[str], folder: Path) -> None:
+        for path in paths:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(self._blobs.path(self._sha256(adapter, commit, path)), target)
+            except FileNotFoundError as error:
+                raise self._lost(adapter, commit, path) from error
+
+    def staging(self) -> AbstractContextManager[Path]:
+        return self._blobs.staging()
+
+    def add_version(
+        self,
+        adapter: AdapterName,
+        files: Files,
+        publication: Publication,
+        *,
+        newest: int,
+        number: int,
+    ) -> str:
+        summary = _summary_json(files)
+        settled = {path: self._blobs.settle(content) for path, content in sorted(files.items())}
+        with self._index.writing() as connection:
+            # Inside the transaction, so that no sweep can take the blobs before the rows name them.
+            row = _adapter_id(connection, adapter)
+            found = connection.execute(
+                "SELECT coalesce(max(number), 0) FROM version WHERE adapter = ?", (row,)
+            ).fetchone()[0]
+            if found != newest:
+                raise Conflict(
+                    f"{adapter} is at v{found} by now, not at v{newest}: read again, then publish",
+                    details={"adapter": str(adapter), "target": f"v{found}"},
+                )
+            self._blobs.place(settled.values())
+            entries = [(path, blob.size, blob.sha256) for path, blob in settled.items()]
+            commit = _commit(adapter, number, entries)
+            body = _canonical(
+                kind="version",
+                adapter=str(adapter),
+                number=number,
+                commit=commit,
+                files=entries,
+                publication=_publication_json(publication),
+            )
+            event, _ = append_event(connection, row, None, body)
+            connection.execute(
+                "INSERT INTO version (adapter, number, tree, event, summary) VALUES (?, ?, ?, ?, ?)",
+                (row, number, commit, event, summary),
+            )
+            connection.executemany(
+                "INSERT INTO file VALUES (?, ?, ?, ?)", [(commit, *entry) for entry in entries]
+            )
+        return commit
+
+    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+        with self._index.writing() as connection:
+            row = _adapter_id(connection, adapter)
+            found = connection.execute(
+                "SELECT etag, shown FROM alias WHERE adapter = ? AND name = ?", (row, alias)
+            ).fetchone() or (None, "")
+            if found[0] != expected:
+                raise Conflict(
+                    f"{adapter}@{alias} moved: it is at {found[1] or 'nothing'} with etag {found[0]}, "
+                    f"not at etag {expected}; look at it again, then promote",
+                    details={"adapter": str(adapter), "etag": found[0] or "", "target": found[1]},
+                )
+            body = _canonical(
+                kind="alias", adapter=str(adapter), alias=alias, marker=marker.canonical().decode()
+            )
+            _, etag = append_event(connection, row, alias, body)
+            shown = targets_text(marker.to) if marker.to else ""
+            connection.execute("INSERT OR REPLACE INTO alias VALUES (?, ?, ?, ?)", (row, alias, etag, shown))
+        return etag
+
+    def move(self, adapter: AdapterName, alias: str, etag: str) -> Move:
+        for body in self._index.rows("SELECT body FROM event WHERE etag = ?", etag):
+            event = json.loads(body[0])
+            if (event["adapter"], event.get("alias")) == (str(adapter), alias):
+                return Move(adapter, alias, etag, Marker.parse(event["marker"].encode(), adapter))
+        raise VersionNotFound(f"{adapter}@{alias} never had the etag {etag}")
+
+    def moves(self, adapter: AdapterName, alias: str) -> list[Move]:
+        rows = self._index.rows(
+            "SELECT e.etag, e.body FROM event e JOIN adapter a ON a.id = e.adapter "
+            "WHERE a.name = ? AND e.alias = ? ORDER BY e.seq",
+            str(adapter),
+            alias,
+        )
+        return [
+            Move(adapter, alias, etag, Marker.parse(json.loads(body)["marker"].encode(), adapter))
+            for etag, body in rows
+        ]
+
+    def retire(self, adapter: AdapterName, number: int) -> None:
+        with self._index.writing() as connection:
+            row = _adapter_id(connection, adapter)
+            found = connection.execute(
+                "SELECT tree FROM version WHERE adapter = ? AND number = ? AND NOT retired", (row, number)
+            ).fetchone()
+            if found is None:
+                raise VersionNotFound(f"{adapter} has no version v{number} in {self.url}")
+            if not connection.execute(
+                "SELECT 1 FROM version WHERE adapter = ? AND number > ?", (row, number)
+            ).fetchone():
+                raise Refused(f"{adapter}@v{number} is the newest version: it cannot be retired")
+            connection.execute(
+                "UPDATE version SET retired = 1 WHERE adapter = ? AND number = ?", (row, number)
+            )
+            connection.execute("DELETE FROM file WHERE tree = ?", found)
+            append_event(
+                connection, row, None, _canonical(kind="retired", adapter=str(adapter), number=number)
+            )
+
+    def sweep(self) -> int:
+        # As the only writer: nobody is between placing blobs and naming them.
+        with self._index.writing() as connection:
+            wanted = {row[0] for row in connection.execute("SELECT DISTINCT sha256 FROM file")}
+            return self._blobs.sweep(wanted)
+
+    def changes(
+        self, cursor: str | None, adapters: Collection[AdapterName] | None = None
+    ) -> tuple[list[Change], str]:
+        if cursor is None:
+            return [], str(self._index.rows("SELECT coalesce(max(seq), 0) FROM event")[0][0])
+        rows = self._index.rows("SELECT seq, etag, body FROM event WHERE seq > ? ORDER BY seq", int(cursor))
+        changes = [_change(etag, json.loads(body)) for _, etag, body in rows]
+        return (
+            [c for c in changes if c is not None and (adapters is None or c.adapter in adapters)],
+            str(rows[-1][0]) if rows else cursor,
+        )
+
+    def verify(self) -> int:
+        previous, count = GENESIS, 0
+        heads: dict[tuple[str, str], str] = {}
+        trees: set[str] = set()
+        for seq, sha256, etag, body in self._index.each(
+            "SELECT seq, sha256, etag, body FROM event ORDER BY seq"
+        ):
+            if sha256 != chained(previous, body) or etag != sha256[:40]:
+                raise Tampered(
+                    f"event {seq} of the registry {self.url} is not what was written: {body[:200]}"
+                )
+            previous, count = sha256, count + 1
+            event = json.loads(body)
+            if event["kind"] == "alias":
+                heads[event["adapter"], event["alias"]] = etag
+            elif event["kind"] == "version":
+                trees.add(event["commit"])
+        self._agrees(heads, trees)
+        return count
+
+    def close(self) -> None:
+        self._index.close()
+
+    def _agrees(self, heads: Mapping[tuple[str, str], str], trees: set[str]) -> None:
+        """Raise Tampered unless what readers look up is what the log says."""
+        join = "JOIN adapter a ON a.id = t.adapter"
+        aliases = self._index.rows(f"SELECT a.name, t.name, t.etag FROM alias t {join}")
+        for adapter, alias, etag in aliases:
+            if heads.get((adapter, alias)) != etag:
+                raise Tampered(f"{adapter}@{alias} is at etag {etag}, which is not where the log left it")
+        if len(aliases) != len(heads):
+            raise Tampered(f"the log of {self.url} knows {len(heads)} aliases, the index {len(aliases)}")
+        for adapter, number, tree in self._index.rows(
+            f"SELECT a.name, t.number, t.tree FROM version t {join}"
+        ):
+            if tree not in trees:
+                raise Tampered(f"{adapter}@v{number} is in the index, but the log never saw it published")
+
+    def _sha256(self, adapter: AdapterName, commit: str, path: str) -> str:
+        rows = self._index.rows("SELECT sha256 FROM file WHERE tree = ? AND path = ?", commit, path)
+        if not rows:
+            raise VersionNotFound(f"{adapter} has no file {path} at commit {commit[:12]} in {self.url}")
+        return str(rows[0][0])
+
+    def _lost(self, adapter: AdapterName, commit: str, path: str) -> Tampered:
+        return Tampered(
+            f"{path} of {adapter} at commit {commit[:12]} is gone from {self.url}/blobs: restore it from a "
+            "backup or a mirror"
+        )
+
+
+def _adapter_id(connection: Connection, adapter: AdapterName) -> int:
+    connection.execute("INSERT OR IGNORE INTO adapter (name) VALUES (?)", (str(adapter),))
+    return int(connection.execute("SELECT id FROM adapter WHERE name = ?", (str(adapter),)).fetchone()[0])
+
+
+def _commit(adapter: AdapterName, number: int, entries: list[tuple[str, int, str]]) -> str:
+    """40 hex digits over all that the version is."""
+    body = _canonical(adapter=str(adapter), number=number, files=entries)
+    return hashlib.sha256(body.encode()).hexdigest()[:40]
+
+
+def _canonical(**document: Any) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _publication_json(publication: Publication) -> dict[str, str]:
+    at = publication.at.astimezone(UTC).isoformat()
+    return {
+        "actor": publication.actor,
+        "message": publication.message,
+        "at": at,
+        "manifest_sha256": publication.manifest_sha256,
+    }
+
+
+def _publication(raw: Mapping[str, str]) -> Publication:
+    at = datetime.fromisoformat(raw["at"])
+    return Publication(raw["actor"], raw["message"], at, raw["manifest_sha256"])
+
+
+def _summary_json(files: Files) -> str:
+    """What a listing shows of a version, taken from its manifest once, when it is published."""
+    data = files[MANIFEST_PATH]
+    if not isinstance(data, bytes):
+        raise TypeError(f"{MANIFEST_PATH} is given as bytes")
+    manifest = Manifest.parse(data)
+    return _canonical(base=manifest.base.repo, metrics=dict(manifest.metrics), tags=list(tags_of(manifest)))
+
+
+def _summary(text: str) -> dict[str, Any]:
+    raw = json.loads(text)
+    return {"base": raw["base"], "metrics": raw["metrics"], "tags": tuple(raw["tags"])}
+
+
+def _change(etag: str, event: Mapping[str, Any]) -> Change | None:
+    adapter = AdapterName.parse(event["adapter"])
+    if event["kind"] == "alias":
+        return Change(adapter, event["alias"], etag)
+    if event["kind"] == "version":
+        return Change(adapter, "", f"v{event['number']}")
+    return None

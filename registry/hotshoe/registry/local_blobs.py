@@ -1,0 +1,125 @@
+"""Bytes on disk by their sha256: written whole or not at all, read-only, never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hotshoe.adapter.errors import Tampered
+from hotshoe.registry.store import Staged
+
+_STALE_SECONDS = 3600
+"""Staging younger than this is left alone, even where no living process seems to hold it."""
+
+
+class Blobs:
+    """`blobs/ab/abcd...` under a root folder, beside `staging/`, where new bytes grow."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "blobs"
+        self._staging = root / "staging"
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A private folder on the same disk; a lock beside it tells the sweeper that its owner lives."""
+        folder = self._staging / secrets.token_hex(8)
+        with FileLock(folder.with_suffix(".lock")):
+            folder.mkdir(mode=0o700)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+
+    def settle(self, content: Staged | bytes) -> Staged:
+        """Make staged bytes read-only and proof against a power cut; still nobody can reach them."""
+        if isinstance(content, bytes):
+            path = self._staging / f"{secrets.token_hex(8)}.part"
+            path.write_bytes(content)
+            content = Staged(path, len(content), hashlib.sha256(content).hexdigest())
+        content.path.chmod(0o444)
+        _sync_file(content.path)
+        return content
+
+    def place(self, settled: Iterable[Staged]) -> None:
+        """Put settled bytes where they are found by their sha256."""
+        for blob in settled:
+            target = self.path(blob.sha256)
+            if not target.parent.is_dir():
+                target.parent.mkdir(exist_ok=True)
+                sync_folder(self._blobs)
+            # Over a blob that is there already too: should that one have rotted, it is whole again.
+            blob.path.replace(target)
+            sync_folder(target.parent)
+
+    def read(self, sha256: str, limit: int) -> bytes:
+        """The bytes of a small blob, checked; raise Tampered if they are not what they were."""
+        with self.path(sha256).open("rb") as file:
+            data = file.read(limit + 1)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Tampered(f"blob {sha256[:12]} in {self._blobs} does not hold the bytes it is named after")
+        return data
+
+    def path(self, sha256: str) -> Path:
+        return self._blobs / sha256[:2] / sha256
+
+    def drop(self, sha256: str) -> int:
+        """Delete a blob; return the bytes that this gave back."""
+        path = self.path(sha256)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def sweep(self, wanted: Container[str]) -> int:
+        """Delete blobs that are not wanted, and staging whose owner died; return the bytes given back."""
+        freed = sum(self.drop(path.name) for path in self._blobs.glob("??/*") if path.name not in wanted)
+        freed += sum(self._sweep_part(part) for part in self._staging.glob("*.part"))
+        return freed + sum(self._sweep_staging(lock) for lock in self._staging.glob("*.lock"))
+
+    @staticmethod
+    def _sweep_part(part: Path) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            state = part.stat()
+            if time.time() - state.st_mtime >= _STALE_SECONDS:
+                part.unlink()
+                return state.st_size
+        return 0
+
+    def _sweep_staging(self, lock: Path) -> int:
+        folder = lock.with_suffix("")
+        with contextlib.suppress(Timeout, FileNotFoundError):
+            if time.time() - lock.stat().st_mtime < _STALE_SECONDS:
+                return 0
+            with FileLock(lock, blocking=False):
+                freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+                return freed
+        return 0
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make names in a folder survive a power cut, where the system can do that."""
+    with contextlib.suppress(OSError):
+        _sync_file(path)
