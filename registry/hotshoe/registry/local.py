@@ -53,8 +53,8 @@ class LocalStore:
             self._blobs = Blobs(self._folder)
         except OSError as error:
             raise RegistryUnavailable(
-                f"no registry can be kept in {self._folder}: {error.strerror}; name a folder that this user may "
-                "write to, with --registry or HOTSHOE_REGISTRY"
+                f"no registry can be kept in {self._folder}: {error.strerror}; name a folder that this user "
+                "may write to, with --registry or HOTSHOE_REGISTRY"
             ) from error
         self._index = Index(self._folder / "index.sqlite")
 

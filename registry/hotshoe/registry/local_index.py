@@ -130,8 +130,8 @@ class Index:
             raise
         except (sqlite3.Error, TimeoutError) as error:
             raise RegistryUnavailable(
-                f"registry {self._path.parent} cannot be used now: {error}; see that its folder is on a local "
-                "disk with room, that this user may write there, and try again"
+                f"registry {self._path.parent} cannot be used now: {error}; see that its folder is on a "
+                "local disk with room, that this user may write there, and try again"
             ) from error
 
 
