@@ -1,0 +1,37 @@
+.PHONY: help setup demo test check format protos lock image clean
+
+help: ## Show these targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make .venv from the pinned lock; does nothing if it is current
+	@scripts/setup.sh
+
+demo: setup ## Train two tenants, publish, serve, call, hot-swap, roll back: the main job on a real model
+	@.venv/bin/python examples/demo.py
+
+test: setup ## Run the tests
+	@.venv/bin/python -m pytest
+
+check: setup ## Format, lint, types, import rules, generated code
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	scripts/generate_protos.sh --check
+
+format: setup ## Format the code and mend what the linter can
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+protos: setup ## Generate the code beside protos/hotshoe/v1/*.proto
+	scripts/generate_protos.sh
+
+lock: setup ## Resolve requirements/*.lock anew from pyproject.toml
+	scripts/lock.sh
+
+image: ## Build the container images
+	docker build --target cpu -t hotshoe:cpu .
+	docker build --target gpu -t hotshoe:gpu .
+
+clean: ## Remove .venv and what tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

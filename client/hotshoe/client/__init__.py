@@ -1,0 +1,13 @@
+"""Call a Hotshoe server: `Client` blocks, `AsyncClient` awaits.
+
+Both raise the errors of `hotshoe.adapter.errors`.
+
+    with Client("127.0.0.1:50051") as client:
+        answer = client.generate("My parcel never came.", adapter="acme/support@prod")
+        print(answer.text, answer.resolved)
+"""
+
+from hotshoe.client.aio import AsyncClient
+from hotshoe.client.sync import Client
+
+__all__ = ["AsyncClient", "Client"]

@@ -1,0 +1,93 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from types import TracebackType
+
+import grpc
+
+from hotshoe.adapter.reference import AdapterRef
+from hotshoe.client.calls import CHANNEL_OPTIONS, error_of, generation
+from hotshoe.v1 import inference_pb2 as pb
+from hotshoe.v1 import inference_pb2_grpc
+from hotshoe.wire import messages
+from hotshoe.wire.values import AdapterSummary, Completion, Event, Prompt, Sampling
+
+
+class AsyncClient:
+    """A connection to one server. Use it as `async with`; one serves any number of concurrent calls.
+
+    target: `HOST:PORT`. timeout_seconds: the deadline of every call that names none; None waits for ever.
+    """
+
+    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+        self._target = target
+        self._timeout_seconds = timeout_seconds
+        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._stub: inference_pb2_grpc.InferenceAsyncStub = inference_pb2_grpc.InferenceStub(self._channel)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def generate(
+        self,
+        prompt: Prompt | str,
+        *,
+        adapter: AdapterRef | str | None = None,
+        sampling: Sampling | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Completion:
+        """The whole answer. A bare string is one user's turn in a chat; no adapter means the base."""
+        request = pb.GenerateRequest(generation=generation(prompt, adapter, sampling))
+        try:
+            answer = await self._stub.Generate(request, timeout=timeout_seconds or self._timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error, self._target) from error
+        return messages.to_completion(answer)
+
+    async def stream(
+        self,
+        prompt: Prompt | str,
+        *,
+        adapter: AdapterRef | str | None = None,
+        sampling: Sampling | None = None,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Stream an answer: one Resolved, any number of Delta, one Finished.
+
+        Closing the generator (`contextlib.aclosing`) cancels the work on the server.
+        """
+        request = pb.StreamGenerateRequest(generation=generation(prompt, adapter, sampling))
+        call = self._stub.StreamGenerate(request, timeout=timeout_seconds or self._timeout_seconds)
+        try:
+            async for message in call:
+                if (event := messages.to_event(message)) is not None:
+                    yield event
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error, self._target) from error
+        finally:
+            call.cancel()
+
+    async def adapters(self, org: str = "") -> list[AdapterSummary]:
+        """Every adapter that the caller may use, of one org if given, by name."""
+        found: list[AdapterSummary] = []
+        token = ""
+        while True:
+            request = pb.ListAdaptersRequest(org=org, page_token=token)
+            try:
+                page = await self._stub.ListAdapters(request, timeout=self._timeout_seconds)
+            except grpc.aio.AioRpcError as error:
+                raise error_of(error, self._target) from error
+            found.extend(map(messages.to_summary, page.adapters))
+            if not (token := page.next_page_token):
+                return found

@@ -1,0 +1,97 @@
+"""What a server is told, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from hotshoe.adapter.errors import AddressInUse, InvalidConfig
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The slot ranks that vLLM takes (vllm.config.lora)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """One server.
+
+    base: folder, `org/repo[@revision]` or `package:NAME`. listen: `HOST:PORT`; port 0 takes a free one.
+    registry: as `open_registry` takes it. slots: adapters active in one step. resident: adapters in the
+    engine's memory, at least `slots`. max_rank: the largest LoRA rank, one of RANKS.
+    context_tokens: prompt plus answer; None takes the base's own, bounded by kv_cache_bytes.
+    sequences: answers in one step. threads: the engine's compute threads.
+    allow_open: listen beyond this machine although nobody has to identify themselves.
+    """
+
+    base: str
+    listen: str = "127.0.0.1:50051"
+    registry: str | None = None
+    slots: int = 8
+    resident: int = 32
+    max_rank: int = 16
+    context_tokens: int | None = None
+    kv_cache_bytes: int = 1 << 30
+    sequences: int = 64
+    threads: int = 1
+    drain_seconds: float = 30.0
+    max_message_bytes: int = 4 << 20
+    allow_open: bool = False
+
+    def __post_init__(self) -> None:
+        host, _ = parse_address(self.listen)
+        if not self.allow_open and not _is_loopback(host):
+            raise InvalidConfig(
+                f"{self.listen} can be reached from other machines, and this server asks nobody "
+                "who they are: listen on 127.0.0.1, or say --allow-open if that is what you want"
+            )
+        if self.max_rank not in RANKS:
+            raise InvalidConfig(f"max_rank is {self.max_rank}: choose one of {', '.join(map(str, RANKS))}")
+        _at_least("slots", self.slots, 1)
+        _at_least("resident", self.resident, self.slots)
+        _at_least("sequences", self.sequences, 1)
+        _at_least("threads", self.threads, 1)
+        _at_least("kv_cache_bytes", self.kv_cache_bytes, 1 << 20)
+        _at_least("drain_seconds", self.drain_seconds, 0)
+        if self.context_tokens is not None:
+            _at_least("context_tokens", self.context_tokens, 16)
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split `HOST:PORT` or `[IPV6]:PORT`; raise InvalidConfig for anything else."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise InvalidConfig(f"{address!r} is no address: write HOST:PORT, for example 127.0.0.1:50051")
+    return host.strip("[]"), int(port)
+
+
+def check_free(address: str) -> None:
+    """Raise AddressInUse if something listens on `address`, InvalidConfig if it is not this machine's."""
+    host, port = parse_address(address)
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except socket.gaierror as error:
+        raise InvalidConfig(f"{host!r} is no host that can be found: {error.strerror}") from error
+    except PermissionError as error:
+        raise InvalidConfig(f"{address} needs rights this process lacks: choose a port over 1023") from error
+    except OSError as error:
+        raise AddressInUse(
+            f"{address} cannot be listened on ({error.strerror}): choose another port, or 0 for a free one"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if value < least:
+        raise InvalidConfig(f"{name} is {value}: give at least {least}")

@@ -1,0 +1,36 @@
+"""Takes versions from the registry, and only those that this server's base and slots can hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hotshoe.adapter.errors import BaseMismatch, Unservable
+from hotshoe.adapter.version import Version
+from hotshoe.registry import Registry
+from hotshoe.serve.engine import EngineFacts
+
+
+class Shelf:
+    """Hands the pool verified folders. Blocking: call it in a thread."""
+
+    def __init__(self, registry: Registry, facts: EngineFacts) -> None:
+        self._registry = registry
+        self._facts = facts
+
+    def take(self, version: Version) -> Path:
+        """The version's verified, immutable folder.
+
+        Raises BaseMismatch, Unservable (its rank is over the slots'), Tampered or RegistryUnavailable.
+        """
+        manifest = self._registry.manifest(version)
+        if manifest.base.digest != self._facts.base.digest:
+            raise BaseMismatch(
+                f"{version} was trained for {manifest.base}, and this server's base is {self._facts.base}: "
+                "call a server of that base, or train the adapter for this one"
+            )
+        if manifest.rank > self._facts.max_rank:
+            raise Unservable(
+                f"{version} has rank {manifest.rank}, and this server's slots hold {self._facts.max_rank}: "
+                f"serve with --max-rank {manifest.rank} or more, or train with a lower rank"
+            )
+        return self._registry.fetch(version)

@@ -1,0 +1,47 @@
+"""From a configuration to a server that runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from hotshoe.registry import open_registry
+from hotshoe.registry.base import fetch_base
+from hotshoe.serve.config import ServeConfig, check_free
+from hotshoe.serve.server import serve_until_signal
+
+log = logging.getLogger(__name__)
+
+
+def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
+    """Load the base, serve until SIGTERM or SIGINT, drain, stop. on_ready is told the address.
+
+    Raises AddressInUse or InvalidConfig before anything is loaded, BaseNotFound, EngineUnavailable.
+    """
+    check_free(config.listen)
+    asyncio.run(_serve(config, on_ready))
+
+
+async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+    from hotshoe.serve.vllm_engine import VllmConfig, start_vllm_engine  # Seconds of imports.
+
+    base = await asyncio.to_thread(fetch_base, config.base)
+    with open_registry(config.registry) as registry:
+        engine = await start_vllm_engine(
+            VllmConfig(
+                folder=base.folder,
+                base=base.base,
+                slots=config.slots,
+                resident=config.resident,
+                max_rank=config.max_rank,
+                context_tokens=config.context_tokens,
+                kv_cache_bytes=config.kv_cache_bytes,
+                sequences=config.sequences,
+                threads=config.threads,
+            )
+        )
+        try:
+            await serve_until_signal(config, engine, registry, on_ready=on_ready)
+        finally:
+            await engine.close()
