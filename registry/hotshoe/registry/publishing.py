@@ -1,0 +1,100 @@
+"""From a folder that somebody trained to the tree of a version: copied, hashed, inspected, described.
+
+The bytes are copied once, into staging, and hashed on the way; all that follows reads the copy, so a
+folder that changes meanwhile cannot slip anything past the inspection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotshoe.adapter.errors import BaseMismatch, InvalidRequest
+from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Base, FileEntry, Manifest
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry.base import BaseModel
+from hotshoe.registry.inspect import inspect, version_files
+from hotshoe.registry.store import Files, Staged
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version that lacks nothing but its number."""
+
+    manifest: Manifest
+    files: Files
+
+
+def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, staging: Path) -> Draft:
+    """Copy a PEFT folder into `staging` and describe it.
+
+    A manifest that the trainer left in the folder gives base, training facts, metrics and parent; what
+    can be read from the files themselves is read from them. Raises InvalidRequest for a folder that names
+    no base, BaseMismatch where manifest and `base` differ, Unservable for what inspection finds.
+    """
+    if not folder.is_dir():
+        raise InvalidRequest(f"{folder} is no folder: give the one that holds adapter_config.json")
+    trained = _trained(folder)
+    known = _base_of(folder, trained, base)
+    staged = {path: _stage(folder / path, staging / path) for path in version_files(folder)}
+    inspection = inspect(staging, _base_config(base))
+    inspection.raise_for_errors()
+    manifest = Manifest(
+        adapter=str(name),
+        base=known,
+        rank=inspection.rank,
+        alpha=inspection.alpha,
+        targets=tuple(sorted(inspection.targets)),
+        files=tuple(FileEntry(path, blob.size, blob.sha256) for path, blob in sorted(staged.items())),
+        training=trained.training if trained else {},
+        metrics=trained.metrics if trained else {},
+        parent=trained.parent if trained else None,
+    )
+    return Draft(manifest, {**staged, MANIFEST_PATH: manifest.canonical()})
+
+
+def _trained(folder: Path) -> Manifest | None:
+    path = folder / MANIFEST_PATH
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return Manifest.parse(file.read(MAX_MANIFEST_BYTES + 1))
+
+
+def _base_of(folder: Path, trained: Manifest | None, base: BaseModel | None) -> Base:
+    if trained is None and base is None:
+        raise InvalidRequest(
+            f"{folder} does not say which base it was trained for: name it with --base (folder or Hub repo)"
+        )
+    if trained is None or base is None:
+        return base.base if base is not None else trained.base  # type: ignore[union-attr]
+    if trained.base.digest != base.base.digest:
+        raise BaseMismatch(
+            f"{folder} was trained for {trained.base}, not for {base.base}: publish it without --base, "
+            "or train again"
+        )
+    return trained.base
+
+
+def _base_config(base: BaseModel | None) -> Mapping[str, Any] | None:
+    if base is None:
+        return None
+    config: Mapping[str, Any] = json.loads((base.folder / "config.json").read_bytes())
+    return config
+
+
+def _stage(source: Path, target: Path) -> Staged:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while chunk := reader.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            writer.write(chunk)
+            size += len(chunk)
+    return Staged(target, size, digest.hexdigest())
