@@ -9,7 +9,7 @@ from hotshoe.cli import queries, serving, training, versions
 app = typer.Typer(
     name="hotshoe",
     help="One frozen base model, many tenants' LoRA adapters, swapped per request.",
-    epilog="Adapters are named org/name[@selector]; the selector is v7, an alias such as prod, or a commit. "
+    epilog="Adapters are named org/name\\[@selector]; the selector is v7, an alias such as prod, or a commit. "
     "Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
     no_args_is_help=True,
     add_completion=False,

