@@ -10,6 +10,7 @@ from hotshoe.registry import open_registry
 from hotshoe.registry.base import fetch_base
 from hotshoe.serve.config import ServeConfig, check_free
 from hotshoe.serve.server import serve_until_signal
+from hotshoe.serve.vllm_config import VllmConfig
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> No
 
 
 async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
-    from hotshoe.serve.vllm_engine import VllmConfig, start_vllm_engine  # Seconds of imports.
+    from hotshoe.serve.vllm_engine import start_vllm_engine  # Seconds of imports.
 
     base = await asyncio.to_thread(fetch_base, config.base)
     with open_registry(config.registry) as registry:
@@ -33,11 +34,11 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
                 folder=base.folder,
                 base=base.base,
                 slots=config.slots,
-                resident=config.resident,
                 max_rank=config.max_rank,
+                cached_adapters=config.resident,
                 context_tokens=config.context_tokens,
                 kv_cache_bytes=config.kv_cache_bytes,
-                sequences=config.sequences,
+                max_sequences=config.sequences,
                 threads=config.threads,
             )
         )
