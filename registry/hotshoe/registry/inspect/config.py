@@ -1,0 +1,266 @@
+"""`adapter_config.json`: read strictly, judged by what the engine makes of it.
+
+vLLM (lora/peft_helper.py) refuses some options, and never looks at others that change what PEFT computes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from hotshoe.registry.inspect.findings import Finding, Malformed, error, warning
+from hotshoe.registry.inspect.folder import CONFIG_FILE, MAX_BYTES, read_whole
+from hotshoe.registry.inspect.strict_json import parse_object
+
+MAX_RANK = 512
+"""The largest `max_lora_rank` that vLLM takes."""
+
+MAX_ALPHA = 1e6
+"""Far above any in use; whether alpha suits the weights is decided by their norms (values.py)."""
+
+ALLOWED_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+"""Inits that leave the base as it is, so that the saved adapter is a plain LoRA."""
+
+_MAX_PATTERNS = 1024
+_MAX_PATTERN_CHARACTERS = 256
+# vLLM and PEFT run these keys as regular expressions. With one quantifier at most, none nested and no
+# back-reference, no name of bounded length can make the match run away and stop the engine.
+_SAFE_PATTERN = re.compile(r"[\w\-.\\|^$()\[\]]*(?:[*+?][\w\-.\\|^$()\[\]]*)?")
+
+_RESAVE = "train or save the adapter as a plain LoRA"
+
+_REFUSED_OPTIONS = {
+    "modules_to_save": ("MODULES_TO_SAVE", "stores whole modules", "train without modules_to_save"),
+    "use_dora": ("DORA", "is DoRA", _RESAVE),
+    "lora_bias": ("BIAS", "has LoRA biases", "train with lora_bias=False"),
+    "alora_invocation_tokens": ("ALORA", "is an activated LoRA", _RESAVE),
+    "layer_replication": ("LAYER_REPLICATION", "copies layers of the base", _RESAVE),
+    "use_bdlora": ("BDLORA", "is a block-diagonal LoRA", _RESAVE),
+    "use_qalora": ("QALORA", "is QALoRA", _RESAVE),
+    "kasa_config": ("KASA", "is KaSA, which changes the base's weights", _RESAVE),
+    "arrow_config": ("ARROW", "routes between adapters (Arrow)", _RESAVE),
+    "monteclora_config": ("MONTECLORA", "is MonteCLoRA", _RESAVE),
+    "trainable_token_indices": (
+        "TRAINABLE_TOKENS",
+        "trains single tokens of the embedding",
+        "train without trainable_token_indices",
+    ),
+}
+
+_KNOWN_OPTIONS = frozenset(
+    {
+        *_REFUSED_OPTIONS,
+        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config",
+        "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
+        "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
+        "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core", "peft_type", "peft_version",
+        "qalora_group_size", "r", "rank_pattern", "revision", "target_modules", "target_parameters",
+        "task_type", "use_rslora", "velora_config",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """The part of the config that the weights are judged by.
+
+    The patterns map a regular expression over module names to a rank or an alpha, as PEFT writes them.
+    """
+
+    rank: int
+    alpha: float
+    rslora: bool
+    targets: tuple[str, ...]
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+
+    def rank_of(self, module: str) -> int:
+        """The rank that the config gives `module` (its name without `base_model.model.`)."""
+        return int(_by_pattern(self.rank_pattern, module, self.rank))
+
+    def scale_of(self, module: str) -> float:
+        """What B·A is multiplied by: alpha/r, or alpha/sqrt(r) with rsLoRA (arXiv:2312.03732)."""
+        rank, alpha = self.rank_of(module), _by_pattern(self.alpha_pattern, module, self.alpha)
+        return alpha / math.sqrt(rank) if self.rslora else alpha / rank
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config as it stands; raise Malformed where it is no JSON object that everyone reads alike."""
+    try:
+        return parse_object(read_whole(path, MAX_BYTES[CONFIG_FILE]))
+    except ValueError as failure:
+        raise Malformed(
+            error("BAD_CONFIG", path.name, f"is not valid JSON: {failure}", "save the adapter again")
+        ) from failure
+
+
+def parse_config(raw: Mapping[str, Any]) -> AdapterConfig | None:
+    """The config's values, or None where `config_findings` has an error about one of them."""
+    if any(True for _ in _number_findings(raw)):
+        return None
+    targets = raw.get("target_modules")
+    return AdapterConfig(
+        rank=raw["r"],
+        alpha=float(raw["lora_alpha"]),
+        rslora=raw.get("use_rslora") is True,
+        targets=tuple(targets) if isinstance(targets, list) else (),
+        rank_pattern=dict(raw.get("rank_pattern") or {}),
+        alpha_pattern={key: float(value) for key, value in (raw.get("alpha_pattern") or {}).items()},
+    )
+
+
+def config_findings(raw: Mapping[str, Any], *, max_rank: int | None) -> Iterator[Finding]:
+    """Judge the options; `max_rank` is the server's limit where it is known."""
+    numbers = list(_number_findings(raw))
+    yield from numbers
+    yield from _kind_findings(raw)
+    yield from _feature_findings(raw)
+    if not numbers:
+        yield from _limit_findings(raw, max_rank)
+
+
+def _number_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
+    if not _whole(raw.get("r")):
+        yield _bad("BAD_RANK", "r", raw.get("r"), "a whole number over 0")
+    if not _finite(raw.get("lora_alpha")):
+        yield _bad("BAD_ALPHA", "lora_alpha", raw.get("lora_alpha"), f"a number up to {MAX_ALPHA:.0e}")
+    if not isinstance(raw.get("use_rslora") or False, bool):
+        yield _bad("BAD_CONFIG", "use_rslora", raw["use_rslora"], "true or false")
+    targets = raw.get("target_modules")
+    if not (
+        (isinstance(targets, str) and targets)
+        or (isinstance(targets, list) and targets and all(isinstance(item, str) for item in targets))
+        or (not targets and raw.get("target_parameters") and "target_modules" in raw)
+    ):
+        yield _bad("BAD_TARGETS", "target_modules", targets, "a list of module names, or a pattern")
+    yield from _pattern_findings("rank_pattern", raw.get("rank_pattern"))
+    yield from _pattern_findings("alpha_pattern", raw.get("alpha_pattern"))
+
+
+def _pattern_findings(option: str, patterns: object) -> Iterator[Finding]:
+    if not isinstance(patterns or {}, dict) or len(patterns or ()) > _MAX_PATTERNS:  # type: ignore[arg-type]
+        yield _bad("BAD_PATTERN", option, patterns, f"an object of at most {_MAX_PATTERNS} entries")
+        return
+    for key, value in (patterns or {}).items():  # type: ignore[attr-defined]
+        if not _safe_pattern(key):
+            yield _bad(
+                "BAD_PATTERN", option, key, "a module name, or a simple pattern with one quantifier at most"
+            )
+        elif option == "rank_pattern" and not _whole(value):
+            yield _bad("BAD_RANK", f"{option}[{key}]", value, "a whole number over 0")
+        elif option == "alpha_pattern" and not _finite(value):
+            yield _bad("BAD_ALPHA", f"{option}[{key}]", value, f"a number up to {MAX_ALPHA:.0e}")
+
+
+def _kind_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
+    if raw.get("peft_type") != "LORA":
+        yield _bad(
+            "NOT_LORA", "peft_type", raw.get("peft_type"), "LORA; the engine takes others for it in silence"
+        )
+    if raw.get("task_type") not in (None, "CAUSAL_LM"):
+        yield error(
+            "WRONG_TASK",
+            CONFIG_FILE,
+            f"was trained for {_shown(raw['task_type'])}, not to generate text",
+            "train with task_type CAUSAL_LM",
+        )
+    if raw.get("bias", "none") != "none":
+        yield error(
+            "BIAS", CONFIG_FILE, f"trains biases (bias={_shown(raw['bias'])})", "train with bias='none'"
+        )
+    init = raw.get("init_lora_weights", True)
+    if not isinstance(init, bool) and not (isinstance(init, str) and init.lower() in ALLOWED_INITS):
+        yield error(
+            "BASE_CHANGING_INIT",
+            CONFIG_FILE,
+            f"begins from init_lora_weights={_shown(init)}, which changes the base's own weights",
+            "convert it on saving: save_pretrained(..., path_initial_model_for_weight_conversion=...)",
+        )
+
+
+def _feature_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
+    for option, (code, message, next_step) in _REFUSED_OPTIONS.items():
+        if raw.get(option):
+            yield error(code, CONFIG_FILE, f"{message} ({option}), which the engine cannot serve", next_step)
+    unknown = sorted(key for key, value in raw.items() if value and key not in _KNOWN_OPTIONS)
+    if unknown:
+        yield warning(
+            "UNKNOWN_OPTION",
+            CONFIG_FILE,
+            f"sets options that neither the engine nor Hotshoe knows: {', '.join(map(_shown, unknown[:5]))}",
+            "compare the served answers with PEFT's",
+        )
+
+
+def _limit_findings(raw: Mapping[str, Any], max_rank: int | None) -> Iterator[Finding]:
+    rank, limit = (
+        max([raw["r"], *(raw.get("rank_pattern") or {}).values()]),
+        min(max_rank or MAX_RANK, MAX_RANK),
+    )
+    if rank > limit:
+        whose = "the server" if max_rank and max_rank <= MAX_RANK else "vLLM"
+        yield error(
+            "RANK_TOO_HIGH",
+            CONFIG_FILE,
+            f"has rank {rank}, {whose} takes {limit}",
+            f"train with r <= {limit}",
+        )
+    if raw["lora_alpha"] <= 0:
+        what = "does nothing" if raw["lora_alpha"] == 0 else "subtracts what was learned"
+        yield warning(
+            "ODD_ALPHA", CONFIG_FILE, f"has lora_alpha {raw['lora_alpha']}, so it {what}", "is that meant?"
+        )
+
+
+def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
+    """PEFT's and vLLM's rule: the first key that ends the name at a dot (or is all of it) wins."""
+    for key, value in patterns.items():
+        if _compiled(key).match(module):
+            return value
+    return default
+
+
+@functools.lru_cache(_MAX_PATTERNS)
+def _compiled(key: str) -> re.Pattern[str]:
+    return re.compile(rf"(.*\.)?({key})$")
+
+
+def _safe_pattern(key: object) -> bool:
+    if (
+        not isinstance(key, str)
+        or not 0 < len(key) <= _MAX_PATTERN_CHARACTERS
+        or not _SAFE_PATTERN.fullmatch(key)
+    ):
+        return False
+    if re.search(r"\\[1-9]|\)[*+?]|\(\?", key):
+        return False
+    try:
+        _compiled(key)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+
+
+def _finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_ALPHA
+
+
+def _bad(code: str, option: str, value: object, wanted: str) -> Finding:
+    found = "is missing" if value is None else f"is {_shown(value)}"
+    return error(code, CONFIG_FILE, f"{option} {found}", f"it must be {wanted}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str | bool | None) else str(type(value).__name__)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        text = f"{value:.6g}" if abs(value) < 1e300 else "a number beyond bounds"
+    return text if len(text) <= 80 else text[:77] + "..."

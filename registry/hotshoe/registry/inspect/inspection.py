@@ -1,0 +1,110 @@
+"""The whole inspection, in the order in which one check makes the next one safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hotshoe.registry.inspect.config import AdapterConfig, config_findings, parse_config, read_config
+from hotshoe.registry.inspect.factors import Pair, pair_findings, pair_up
+from hotshoe.registry.inspect.findings import Finding, Inspection, Malformed, Severity, error, warning
+from hotshoe.registry.inspect.folder import CONFIG_FILE, WEIGHTS_FILE, folder_findings
+from hotshoe.registry.inspect.header import read_header
+from hotshoe.registry.inspect.shapes import SERVED_TARGETS, BaseShapes
+from hotshoe.registry.inspect.tokenizer import tokenizer_findings
+from hotshoe.registry.inspect.values import value_findings
+
+T = TypeVar("T")
+
+_MAX_MATCHES = 2_000_000
+
+
+def inspect(
+    folder: Path,
+    base_config: Mapping[str, Any] | None,
+    *,
+    max_rank: int | None = None,
+    served: frozenset[str] = SERVED_TARGETS,
+) -> Inspection:
+    """Judge the adapter in `folder`; whatever its bytes are, the answer is findings, never an exception.
+
+    base_config: the base's `config.json`, parsed; None skips the shapes, with a warning. max_rank: the
+    server's limit where it is known. served: the modules that the server wraps.
+    """
+    findings = list(folder_findings(folder))
+    if not folder.is_dir():
+        return Inspection(tuple(findings))
+    raw = _attempt(findings, lambda: read_config(folder / CONFIG_FILE))
+    header = _attempt(findings, lambda: read_header(folder / WEIGHTS_FILE))
+    base = _base_shapes(findings, base_config)
+    config = None
+    if raw is not None:
+        findings += config_findings(raw, max_rank=max_rank)
+        config = parse_config(raw)
+    pairs: list[Pair] = []
+    if header is not None:
+        pairs, wrong = pair_up(header.tensors)
+        findings += wrong
+        config = _affordable(findings, config, len(pairs))
+        findings += pair_findings(pairs, config, base, served)
+    if config is not None and pairs and not _misshapen(findings):
+        findings += value_findings(folder / WEIGHTS_FILE, pairs, config)
+    findings += tokenizer_findings(folder, base.vocabulary if base else None)
+    return Inspection(
+        findings=tuple(_errors_first(findings)),
+        rank=max((pair.rank for pair in pairs), default=0),
+        alpha=config.alpha if config else 0.0,
+        targets=tuple(sorted({pair.target for pair in pairs})),
+    )
+
+
+def _attempt(findings: list[Finding], read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except Malformed as broken:
+        if not any(finding.subject == broken.finding.subject for finding in findings):
+            findings.append(broken.finding)
+        return None
+    except OSError as failure:
+        findings.append(error("UNREADABLE", "folder", f"cannot be read ({failure.strerror})", "try again"))
+        return None
+
+
+def _base_shapes(findings: list[Finding], config: Mapping[str, Any] | None) -> BaseShapes | None:
+    try:
+        shapes = BaseShapes.of(config) if config is not None else None
+    except ValueError as failure:
+        findings.append(
+            warning("BASE_UNREADABLE", "config.json", f"of the base: {failure}", "shapes go unchecked")
+        )
+        return None
+    if shapes is None:
+        what = (
+            "of the base is not at hand"
+            if config is None
+            else f"is of {config.get('model_type')!r}, unknown here"
+        )
+        findings.append(
+            warning("SHAPES_UNCHECKED", "config.json", what, "shapes are checked when it is loaded")
+        )
+    return shapes
+
+
+def _affordable(findings: list[Finding], config: AdapterConfig | None, pairs: int) -> AdapterConfig | None:
+    """The config, or None where matching its patterns would take minutes, here and in vLLM."""
+    if config is None or (len(config.rank_pattern) + len(config.alpha_pattern)) * pairs <= _MAX_MATCHES:
+        return config
+    findings.append(
+        error("BAD_PATTERN", CONFIG_FILE, "has more patterns than anyone needs", "use fewer patterns")
+    )
+    return None
+
+
+def _misshapen(findings: list[Finding]) -> bool:
+    return any(finding.code == "BAD_SHAPE" for finding in findings)
+
+
+def _errors_first(findings: list[Finding]) -> Iterator[Finding]:
+    yield from (finding for finding in findings if finding.severity is Severity.ERROR)
+    yield from (finding for finding in findings if finding.severity is Severity.WARNING)
