@@ -7,6 +7,7 @@ Source: google.rpc error model, AIP-193.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -22,7 +23,12 @@ Trailers = Iterable[tuple[str, str | bytes]]
 
 DOMAIN = "hotshoe.dev"
 DETAILS_KEY = "grpc-status-details-bin"
-MAX_MESSAGE_CHARACTERS = 2_000  # Clients refuse headers over 8 KiB, and details repeat the message.
+
+# Clients refuse headers over 8 KiB in all. gRPC percent-encodes the message (up to 3 bytes for one) and
+# writes the details, which repeat it, as base64 (4 bytes for 3): together that is under 7.6 KiB.
+MAX_MESSAGE_BYTES = 1_200
+MAX_DETAILS = 8
+MAX_DETAIL_BYTES = 160
 
 _CODES: dict[type[HotshoeError], grpc.StatusCode] = {
     errors.InvalidReference: grpc.StatusCode.INVALID_ARGUMENT,
@@ -71,7 +77,10 @@ def trailers_of(error: HotshoeError) -> tuple[tuple[str, bytes], ...]:
             error_details_pb2.ErrorInfo(
                 reason=error.reason,
                 domain=DOMAIN,
-                metadata={key: value[:256] for key, value in error.details.items()},
+                metadata={
+                    key: _cut(value, MAX_DETAIL_BYTES)
+                    for key, value in itertools.islice(error.details.items(), MAX_DETAILS)
+                },
             )
         )
     )
@@ -84,9 +93,7 @@ def trailers_of(error: HotshoeError) -> tuple[tuple[str, bytes], ...]:
 
 def message_of(error: HotshoeError) -> str:
     """The error's message, short enough for a header."""
-    if len(error.message) <= MAX_MESSAGE_CHARACTERS:
-        return error.message
-    return error.message[: MAX_MESSAGE_CHARACTERS - 3] + "..."
+    return _cut(error.message, MAX_MESSAGE_BYTES)
 
 
 def to_error(code: grpc.StatusCode, message: str, trailers: Trailers | None) -> HotshoeError:
@@ -120,6 +127,14 @@ def _read_details(trailers: Trailers | None) -> tuple[str, dict[str, str], float
             elif detail.Unpack(retry):
                 retry_seconds = retry.retry_delay.ToMilliseconds() / 1000
     return reason, details, retry_seconds
+
+
+def _cut(text: str, most: int) -> str:
+    """The text in at most that many bytes of UTF-8; what is no Unicode (half a surrogate) becomes `?`."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= most:
+        return encoded.decode()
+    return encoded[: most - 3].decode(errors="ignore") + "..."
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

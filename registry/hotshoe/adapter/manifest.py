@@ -111,15 +111,16 @@ class Manifest:
                 base=Base(_text(base["repo"]), _text(base["revision"]), _text(base["digest"])),
                 rank=_whole(raw["rank"]),
                 alpha=_number(raw["alpha"]),
-                targets=tuple(_text(t) for t in raw["targets"]),
+                targets=tuple(sorted(_text(t) for t in _array(raw["targets"]))),
                 files=tuple(
                     FileEntry(_safe_path(f["path"]), _whole(f["size"]), _sha256(f["sha256"]))
-                    for f in raw["files"]
+                    for f in _array(raw["files"])
                 ),
                 training=_mapping(raw["training"]),
                 metrics={_text(k): _number(v) for k, v in _mapping(raw["metrics"]).items()},
                 parent=None if raw["parent"] is None else _text(raw["parent"]),
             )
+            manifest.canonical()  # JSON can hide half a surrogate or an infinite number in free fields.
         except Tampered:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -157,6 +158,12 @@ def _mapping(value: object) -> dict[str, Any]:
     return value
 
 
+def _array(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected an array, found {type(value).__name__}")
+    return value
+
+
 def _sha256(value: object) -> str:
     text = _text(value)
     if not _SHA256.fullmatch(text):
@@ -168,7 +175,7 @@ def _safe_path(value: object) -> str:
     text = _text(value)
     path = PurePosixPath(text)
     if (
-        not text
+        text in ("", ".")
         or path.is_absolute()
         or ".." in path.parts
         or "\\" in text
