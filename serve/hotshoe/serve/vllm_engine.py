@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import warnings
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import jinja2
-from vllm import AsyncEngineArgs, SamplingParams
-from vllm.exceptions import VLLMClientError
-from vllm.lora.request import LoRARequest
-from vllm.outputs import RequestOutput
-from vllm.platforms import current_platform
-from vllm.sampling_params import RequestOutputKind
-from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
 from hotshoe.adapter.errors import (
     AdapterLoadFailed,
     EngineUnavailable,
@@ -26,9 +19,22 @@ from hotshoe.adapter.errors import (
     InvalidRequest,
     PromptTooLong,
 )
+from hotshoe.serve import lora_cpu
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
-from hotshoe.serve.vllm_config import VllmConfig, environment
+from hotshoe.serve.vllm_config import PLUGIN, VllmConfig, environment
 from hotshoe.wire.values import Chat, FinishReason, Sampling
+
+with warnings.catch_warnings():
+    # On import vLLM touches a name that torch has deprecated.
+    warnings.simplefilter("ignore", FutureWarning)
+    from vllm import AsyncEngineArgs, SamplingParams
+    from vllm.exceptions import VLLMClientError
+    from vllm.lora.request import LoRARequest
+    from vllm.outputs import RequestOutput
+    from vllm.platforms import current_platform
+    from vllm.sampling_params import RequestOutputKind
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 _SHUTDOWN_SECONDS = 1.0
 
@@ -40,7 +46,13 @@ async def start_vllm_engine(config: VllmConfig) -> VllmEngine:
     process died on the way.
     """
     llm = await asyncio.to_thread(_start, config)
-    return VllmEngine(config, llm)
+    engine = VllmEngine(config, llm)
+    try:
+        await engine._check_operators()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
 
 
 class VllmEngine:
@@ -155,6 +167,18 @@ class VllmEngine:
         if self._llm.errored:
             raise _dead()
 
+    async def _check_operators(self) -> None:
+        """Raise unless the core process runs our CPU operators: vLLM passes over a plugin that fails."""
+        if not current_platform.is_cpu() or os.environ.get(lora_cpu.SWITCH) == lora_cpu.STOCK:
+            return
+        with _translated():
+            (operators,) = await self._llm.collective_rpc("hotshoe_operators")
+        if operators != [lora_cpu.OPERATORS]:
+            raise EngineUnavailable(
+                f"vLLM runs {', '.join(operators)}, which mixes tenants' adapters, in the place of "
+                f"{lora_cpu.OPERATORS}: its plugin {PLUGIN} did not load; reinstall hotshoe"
+            )
+
     async def _forget(self, adapter_id: int) -> None:
         """Take out what a failed load left: vLLM keeps the id, and would serve partial weights under it."""
         with contextlib.suppress(Exception):
@@ -206,6 +230,7 @@ def _start(config: VllmConfig) -> AsyncLLM:
                 max_cpu_loras=config.cached_adapters,
                 lora_target_modules=list(config.targets),
                 distributed_executor_backend="uni",
+                worker_extension_cls="hotshoe.serve.lora_cpu.worker.WorkerExtension",
                 use_tqdm_on_load=False,
                 shutdown_timeout=0,
             ).create_engine_config()
@@ -224,10 +249,11 @@ def _do_nothing() -> None:
 
 
 def _quiet_logs() -> None:
-    """Hand vLLM's log records of this process to whatever logging the application has set up."""
+    """Hand vLLM's log records to the application's logging, and drop what nobody can act on."""
     vllm_logger = logging.getLogger("vllm")
     vllm_logger.handlers.clear()
     vllm_logger.propagate = True
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import os
 
 SWITCH = "HOTSHOE_LORA_CPU"
 STOCK = "stock"
+OPERATORS = "SegmentedPunica"
 
 
 def register() -> None:

@@ -2,64 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Rows `start` to `stop` (of the gathered rows) that all use one slot."""
-
-    slot: int
-    start: int
-    stop: int
+GATHER_BELOW_ROWS = 8
+"""Mean length of a run of rows under which gathering the rows of a slot pays (benchmarks/lora_cpu)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of one step that have an adapter, in order of their slots.
+    """The rows of one step that have an adapter, cut into segments that use one slot each.
 
-    rows: their indices in the step's batch, or None where they stand there in this order already, from
-    `first` on. segments: contiguous, one per slot, over the rows in this order. Rows without an adapter
-    are in no segment, so nothing is ever added to them.
+    slots, sizes: per segment, its slot (None for rows without an adapter, to which nothing is ever
+    added) and its number of rows. rows: the indices of the step's rows in the order of the segments, or
+    None where the segments lie in the step's own order and cover it.
     """
 
-    segments: tuple[Segment, ...]
-    first: int
-    count: int
+    slots: tuple[int | None, ...]
+    sizes: tuple[int, ...]
     rows: torch.Tensor | None
 
     @property
     def empty(self) -> bool:
-        return self.count == 0
+        return not self.sizes
 
 
-NOTHING = Plan(segments=(), first=0, count=0, rows=None)
+NOTHING = Plan(slots=(), sizes=(), rows=None)
 
 
 def make_plan(adapter_ids: Sequence[int], slot_of: Mapping[int, int]) -> Plan:
-    """Group a step's rows by slot.
+    """Cut a step's rows into segments.
 
     adapter_ids: per row, the adapter's id or 0 for none. slot_of: id -> slot of every active adapter.
-    A row whose id has no slot is an error (KeyError): it must never be answered by the base in silence.
+    A row whose id has no slot is an error (KeyError): the base must never answer for it in silence.
     """
-    by_slot: dict[int, list[int]] = {}
+    runs = [(adapter_id, len(list(rows))) for adapter_id, rows in itertools.groupby(adapter_ids)]
+    adapters = {adapter_id for adapter_id, _ in runs if adapter_id > 0}
+    if not adapters:
+        return NOTHING
+    if len(runs) <= len(adapters) + 1 or len(adapter_ids) >= GATHER_BELOW_ROWS * len(runs):
+        slots = tuple(slot_of[adapter_id] if adapter_id > 0 else None for adapter_id, _ in runs)
+        return Plan(slots, tuple(size for _, size in runs), rows=None)
+    members: dict[int, list[int]] = {}
     for row, adapter_id in enumerate(adapter_ids):
         if adapter_id > 0:
-            by_slot.setdefault(slot_of[adapter_id], []).append(row)
-    if not by_slot:
-        return NOTHING
-    segments: list[Segment] = []
-    rows: list[int] = []
-    for slot, members in sorted(by_slot.items(), key=lambda item: item[1][0]):
-        segments.append(Segment(slot, len(rows), len(rows) + len(members)))
-        rows.extend(members)
-    contiguous = rows[-1] - rows[0] == len(rows) - 1 and rows == sorted(rows)
+            members.setdefault(slot_of[adapter_id], []).append(row)
     return Plan(
-        segments=tuple(segments),
-        first=rows[0],
-        count=len(rows),
-        rows=None if contiguous else torch.tensor(rows, dtype=torch.long),
+        slots=tuple(members),
+        sizes=tuple(len(rows) for rows in members.values()),
+        rows=torch.tensor([row for rows in members.values() for row in rows], dtype=torch.long),
     )

@@ -1,8 +1,4 @@
-"""The LoRA operators: y += (x A^T) B^T, row by row with the row's own adapter.
-
-Weights come as vLLM stacks them: A is [slots, 1, rank, inputs], B is [slots, 1, outputs, rank], both
-zero beyond the adapter's own rank, with the scaling already in B.
-"""
+"""The LoRA operators: y += (x A^T) B^T, each row with its own adapter or with none."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ import torch
 from vllm.lora.punica_wrapper.punica_base import PunicaWrapperBase
 
 from hotshoe.serve.lora_cpu.plan import NOTHING, Plan, make_plan
+from hotshoe.serve.lora_cpu.weights import LayerSlots, LayerWeights, stacked_view
 
 
 class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no types that mypy follows
@@ -52,7 +49,22 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         **kwargs: Any,
     ) -> None:
         """y [tokens, sum of output_slices] += the adapters' part for x [tokens, inputs], in place."""
-        _add(self._tokens, y, x, lora_a_stacked, lora_b_stacked, scale, output_slices)
+        if self._tokens.empty:
+            return
+        if isinstance(lora_a_stacked, LayerSlots):
+            slots = lora_a_stacked.slots
+            add(
+                self._tokens,
+                y,
+                x,
+                [None if s is None else slots[s] for s in self._tokens.slots],
+                output_slices,
+            )
+            return
+        for y_slice, a, b in zip(
+            y.split_with_sizes(output_slices, -1), lora_a_stacked, lora_b_stacked, strict=True
+        ):
+            add(self._tokens, y_slice, x, _views(self._tokens, a, b, y_slice.shape[-1]), (y_slice.shape[-1],))
 
     def add_lora_logits(
         self,
@@ -67,7 +79,8 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
     ) -> None:
         """y [answers, vocabulary] += the adapters' part for x [answers, hidden], in place."""
         width = min(y.shape[-1], lora_b_stacked.shape[2])
-        _add(self._answers, y, x, (lora_a_stacked,), (lora_b_stacked,), scale, (width,))
+        views = _views(self._answers, lora_a_stacked, lora_b_stacked, width)
+        add(self._answers, y[:, :width], x, views, (width,))
 
     def add_lora_embedding(
         self,
@@ -78,7 +91,9 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         **kwargs: Any,
     ) -> None:
         """y [tokens, hidden] += x [tokens, rank] B^T; x is what vLLM looked up in each slot's A."""
-        _expand(self._tokens, y, x, lora_b_stacked)
+        rank = lora_b_stacked.shape[-1]
+        identity = torch.eye(rank, dtype=x.dtype).expand(lora_b_stacked.shape[0], 1, rank, rank)
+        add(self._tokens, y, x, _views(self._tokens, identity, lora_b_stacked, y.shape[-1]), (y.shape[-1],))
 
     def add_shrink(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError("only vLLM's fully sharded LoRA layers call this; CPUs don't use them")
@@ -90,48 +105,33 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         raise NotImplementedError("a full replacement of a classifier head is not served")
 
 
-def _add(
+def add(
     plan: Plan,
     y: torch.Tensor,
     x: torch.Tensor,
-    a: Sequence[torch.Tensor],
-    b: Sequence[torch.Tensor],
-    scale: float,
+    weights: Sequence[LayerWeights | None],
     widths: Sequence[int],
 ) -> None:
-    if plan.empty:
+    """y [rows, sum of widths] += x [rows, inputs] through each segment's weights, in place.
+
+    weights: per segment of the plan; None adds nothing to its rows.
+    """
+    if not any(weights):
         return
-    gathered = _gather(plan, x.view(-1, x.shape[-1]))
-    outputs = y.view(-1, y.shape[-1])
-    target = outputs[plan.first : plan.first + plan.count] if plan.rows is None else _gather(plan, outputs)
-    for segment in plan.segments:
-        rows = gathered[segment.start : segment.stop]
-        left = 0
-        for a_slice, b_slice, width in zip(a, b, widths, strict=True):
-            hidden = rows @ a_slice[segment.slot, 0].t()
-            target[segment.start : segment.stop, left : left + width].addmm_(
-                hidden, b_slice[segment.slot, 0, :width].t(), alpha=scale
-            )
-            left += width
+    gathered, target = x, y
     if plan.rows is not None:
-        outputs.index_copy_(0, plan.rows, target)
-
-
-def _expand(plan: Plan, y: torch.Tensor, x: torch.Tensor, b: torch.Tensor) -> None:
-    if plan.empty:
-        return
-    gathered = _gather(plan, x.view(-1, x.shape[-1]))
-    outputs = y.view(-1, y.shape[-1])
-    target = outputs[plan.first : plan.first + plan.count] if plan.rows is None else _gather(plan, outputs)
-    for segment in plan.segments:
-        target[segment.start : segment.stop].addmm_(
-            gathered[segment.start : segment.stop], b[segment.slot, 0].t()
-        )
+        gathered, target = x.index_select(0, plan.rows), y.index_select(0, plan.rows)
+    # Cut once into views of every (slice, segment): a view costs as much as a small product.
+    pieces = [part.split_with_sizes(plan.sizes) for part in target.split_with_sizes(widths, -1)]
+    for index, (rows, layer) in enumerate(zip(gathered.split_with_sizes(plan.sizes), weights, strict=True)):
+        if layer is None:
+            continue
+        hidden = torch.mm(rows, layer.a)
+        for part, (which, b) in zip(hidden.split_with_sizes(layer.ranks, -1), layer.parts, strict=True):
+            pieces[which][index].addmm_(part, b)
     if plan.rows is not None:
-        outputs.index_copy_(0, plan.rows, target)
+        y.index_copy_(0, plan.rows, target)
 
 
-def _gather(plan: Plan, x: torch.Tensor) -> torch.Tensor:
-    if plan.rows is None:
-        return x[plan.first : plan.first + plan.count]
-    return x.index_select(0, plan.rows)
+def _views(plan: Plan, a: torch.Tensor, b: torch.Tensor, width: int) -> list[LayerWeights | None]:
+    return [None if slot is None else stacked_view(a, b, slot, width) for slot in plan.slots]
