@@ -7,7 +7,8 @@ registry.promote(version.adapter, "prod", version.number, reason="better on bill
 
 from hotshoe.registry.base import BaseModel, fetch_base
 from hotshoe.registry.opening import open_registry
-from hotshoe.registry.registry import UNSET, Registry
+from hotshoe.registry.promotion import UNSET
+from hotshoe.registry.registry import Registry
 from hotshoe.registry.values import (
     AdapterState,
     AdapterSummary,

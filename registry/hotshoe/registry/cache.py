@@ -1,106 +1,226 @@
-"""Versions on this machine: verified before anybody sees them, one download whoever asks, by content."""
+"""Versions on this machine: verified before anybody sees them, one download whoever asks, by content.
+
+versions/   a folder by manifest digest; its time is when it was last wanted
+leases/     who holds what: one locked file a holder, in a folder by digest
+locks/      one at a time brings or takes away a version
+drafts/     folders that grow or go
+quarantine/ what was not what its manifest says
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import os
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hotshoe.adapter.errors import Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.version import Version
+from hotshoe.registry.verification import Fingerprint, check_folder, fingerprint_of
 
-Fingerprint = tuple[tuple[int, int, int], ...]
+DEFAULT_MAX_BYTES = 20 << 30
+
+GRACE_SECONDS = 600.0
+"""What a dead holder leased is kept this long, so that it is still there when it starts again."""
+
+_POLL_SECONDS = 0.005
+_STALE_SECONDS = 3600
 
 
 class Cache:
-    """Folders by manifest digest under `root`, shared by any number of processes."""
+    """Folders under `root`, shared by any number of processes.
 
-    def __init__(self, root: Path) -> None:
-        self._versions = root / "versions"
-        self._drafts = root / "drafts"
-        self._quarantine = root / "quarantine"
-        self._locks = root / "locks"
-        for folder in (self._versions, self._drafts, self._locks):
-            folder.mkdir(parents=True, exist_ok=True)
+    max_bytes: what nobody leases goes, longest unused first, when there is more than this.
+    """
+
+    def __init__(
+        self, root: Path, *, max_bytes: int = DEFAULT_MAX_BYTES, grace_seconds: float = GRACE_SECONDS
+    ) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+        self._grace_seconds = grace_seconds
+        for name in ("versions", "leases", "locks", "drafts", "quarantine"):
+            (root / name).mkdir(parents=True, exist_ok=True)
         self._verified: dict[Path, Fingerprint] = {}
+        self._held: dict[str, tuple[FileLock, int]] = {}
+        self._holding = threading.Lock()
 
-    def folder(self, version: Version, fill: Callable[[Path], Manifest]) -> Path:
-        """The version's folder; `fill` is called to put the files into an empty one if it is not there.
+    def hold(self, version: Version, fill: Callable[[Path], Manifest]) -> Path:
+        """The version's folder, which stays until as many `release` as `hold`, or `close`.
 
-        Every file was hashed against the manifest by this process. Raises Tampered, with the files in
-        quarantine, if one is not what the manifest says.
+        `fill` puts the files into an empty folder if they are not here yet. Every byte was hashed
+        against the manifest by this process. Raises Tampered, with the files put into quarantine, if
+        one is not what the manifest says.
         """
-        folder = self._versions / version.manifest_sha256
-        # Everybody who wants this content waits for the one who brings it.
-        with FileLock(self._locks / version.manifest_sha256):
-            if folder.is_dir():
-                with contextlib.suppress(Tampered):
-                    self._verify(version, folder)
-                    return folder
-            draft = self._drafts / secrets.token_hex(8)
-            draft.mkdir()
-            try:
-                manifest = fill(draft)
-                (draft / MANIFEST_PATH).parent.mkdir(exist_ok=True)
-                (draft / MANIFEST_PATH).write_bytes(manifest.canonical())
-                self._verify(version, draft)
-                draft.rename(folder)
-                self._verified[folder] = self._verified.pop(draft)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        # The lease comes first: what is leased is not evicted, so what is found there stays there.
+        self._lease(version)
+        try:
+            with self._turn(version.manifest_sha256):
+                folder = self._find(version)
+                brought = folder is None
+                if folder is None:
+                    folder = self._bring(version, fill)
+        except BaseException:
+            self.release(version)
+            raise
+        if brought:
+            self.evict()
+        return folder
+
+    def release(self, version: Version) -> None:
+        """Give one hold back; more than there were is no error."""
+        with self._holding:
+            lock, count = self._held.pop(version.manifest_sha256, (None, 0))
+            if lock is not None and count > 1:
+                self._held[version.manifest_sha256] = (lock, count - 1)
+            elif lock is not None:
+                _drop(lock)
+
+    def manifest(self, version: Version) -> Manifest | None:
+        """The manifest of a version that is here, or None."""
+        try:
+            data = (self._version(version.manifest_sha256) / MANIFEST_PATH).read_bytes()
+            manifest = Manifest.parse(data)
+        except (OSError, Tampered):
+            return None
+        return manifest if manifest.sha256 == version.manifest_sha256 else None
+
+    def evict(self) -> int:
+        """Delete what is over the limit and not leased, longest unused first; return the bytes freed."""
+        with FileLock(self._root / "evict.lock"):
+            self._sweep_drafts()
+            sizes = {folder: _size(folder) for folder in (self._root / "versions").iterdir()}
+            over = sum(sizes.values()) - self._max_bytes
+            freed = 0
+            for folder in sorted(sizes, key=_last_wanted):
+                if over - freed <= 0:
+                    break
+                freed += sizes[folder] if self._take_away(folder) else 0
+        return freed
+
+    def close(self) -> None:
+        """Release everything that this cache holds."""
+        with self._holding:
+            while self._held:
+                _, (lock, _) = self._held.popitem()
+                _drop(lock)
+
+    def _find(self, version: Version) -> Path | None:
+        folder = self._version(version.manifest_sha256)
+        if folder.is_dir():
+            # What rotted here is fetched again; only what the store hands out is the store's fault.
+            with contextlib.suppress(Tampered):
+                self._verify(version, folder)
+                os.utime(folder)
+                return folder
+        return None
+
+    def _bring(self, version: Version, fill: Callable[[Path], Manifest]) -> Path:
+        folder = self._version(version.manifest_sha256)
+        draft = self._root / "drafts" / secrets.token_hex(8)
+        draft.mkdir()
+        try:
+            manifest = fill(draft)
+            (draft / MANIFEST_PATH).parent.mkdir(exist_ok=True)
+            (draft / MANIFEST_PATH).write_bytes(manifest.canonical())
+            self._verify(version, draft)
+            draft.rename(folder)
+            self._verified[folder] = self._verified.pop(draft)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
         return folder
 
     def _verify(self, version: Version, folder: Path) -> None:
         """Raise Tampered, and put the folder away, unless it holds what `version` is made of."""
+        fingerprint = fingerprint_of(folder)
+        if self._verified.get(folder) == fingerprint:
+            return
         try:
-            paths = sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-            fingerprint = tuple(_fingerprint(path) for path in paths)
-            if self._verified.get(folder) == fingerprint:
-                return
-            _check(version, folder, paths)
+            check_folder(version, folder)
         except Tampered:
-            self._quarantine.mkdir(exist_ok=True)
-            folder.rename(self._quarantine / f"{version.manifest_sha256[:16]}-{secrets.token_hex(4)}")
+            away = f"{version.manifest_sha256[:16]}-{secrets.token_hex(4)}"
+            folder.rename(self._root / "quarantine" / away)
             raise
-        for path in paths:
-            path.chmod(0o444)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.chmod(0o444)
         self._verified[folder] = fingerprint
 
+    def _lease(self, version: Version) -> None:
+        with self._holding:
+            lock, count = self._held.get(version.manifest_sha256, (None, 0))
+            if lock is None:
+                folder = self._leases(version.manifest_sha256)
+                folder.mkdir(exist_ok=True)
+                lock = FileLock(folder / secrets.token_hex(8), thread_local=False)
+                lock.acquire()
+            self._held[version.manifest_sha256] = (lock, count + 1)
 
-def _check(version: Version, folder: Path, paths: list[Path]) -> None:
+    def _take_away(self, folder: Path) -> bool:
+        """Delete one version, unless somebody holds it or is bringing it."""
+        try:
+            with self._turn(folder.name, blocking=False):
+                if any(self._protects(path) for path in self._leases(folder.name).glob("*")):
+                    return False
+                away = self._root / "drafts" / secrets.token_hex(8)
+                folder.rename(away)
+        except (Timeout, FileNotFoundError):
+            return False
+        shutil.rmtree(away, ignore_errors=True)
+        return True
+
+    def _protects(self, lease: Path) -> bool:
+        """Does this lease still count? A dead holder's does for the time of grace, from when it is found."""
+        try:
+            with FileLock(lease, blocking=False):
+                if lease.suffix != ".dead":
+                    lease.rename(lease.with_suffix(".dead"))
+                    os.utime(lease.with_suffix(".dead"))
+                elif time.time() - lease.stat().st_mtime > self._grace_seconds:
+                    lease.unlink()
+                    return False
+        except Timeout:
+            return True
+        except FileNotFoundError:
+            return False
+        return self._grace_seconds > 0
+
+    def _sweep_drafts(self) -> None:
+        for draft in (self._root / "drafts").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(draft, ignore_errors=True)
+
+    def _turn(self, digest: str, *, blocking: bool = True) -> FileLock:
+        return FileLock(self._root / "locks" / digest, poll_interval=_POLL_SECONDS, blocking=blocking)
+
+    def _version(self, digest: str) -> Path:
+        return self._root / "versions" / digest
+
+    def _leases(self, digest: str) -> Path:
+        return self._root / "leases" / digest
+
+
+def _drop(lock: FileLock) -> None:
+    # Deleted while still locked: whoever sees the file sees it held, or does not see it.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(lock.lock_file)
+    lock.release(force=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def _last_wanted(folder: Path) -> float:
     try:
-        data = (folder / MANIFEST_PATH).read_bytes()
-    except FileNotFoundError as error:
-        raise Tampered(f"{version} has lost its manifest: fetch it again") from error
-    if hashlib.sha256(data).hexdigest() != version.manifest_sha256:
-        raise Tampered(f"the manifest of {version} is not the one that was published")
-    listed = {entry.path: entry for entry in Manifest.parse(data).files}
-    found = {path.relative_to(folder).as_posix() for path in paths} - {MANIFEST_PATH}
-    if found != set(listed):
-        odd = sorted(found ^ set(listed))
-        raise Tampered(
-            f"{version} has files that its manifest does not list, or lacks some: {', '.join(odd)}"
-        )
-    for name, entry in listed.items():
-        path = folder / name
-        if path.is_symlink() or path.stat().st_size != entry.size or _sha256(path) != entry.sha256:
-            raise Tampered(
-                f"{name} of {version} is not what was published: publish the version again from its source, "
-                "and look who may write to the registry"
-            )
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int]:
-    state = path.lstat()
-    return state.st_size, state.st_mtime_ns, state.st_ino
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -9,28 +9,46 @@ import platformdirs
 
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.registry.base import cache_folder
-from hotshoe.registry.cache import Cache
+from hotshoe.registry.cache import DEFAULT_MAX_BYTES, Cache
+from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.local import LocalStore
+from hotshoe.registry.recollection import Recollection
 from hotshoe.registry.registry import Registry
 from hotshoe.registry.store import Store
 
 HUB_PREFIX = "hub://"
+FRESH_SECONDS = 2.0
 
 
-def open_registry(url: str | os.PathLike[str] | None = None, *, cache: Path | None = None) -> Registry:
+def open_registry(
+    url: str | os.PathLike[str] | None = None,
+    *,
+    cache: Path | None = None,
+    fresh_seconds: float = FRESH_SECONDS,
+) -> Registry:
     """Open the registry that `url` names: a folder, or `hub://org`.
 
     None: HOTSHOE_REGISTRY, else a folder under the user's data directory. cache: where fetched versions
-    are kept (default: HOTSHOE_CACHE, else the user's cache folder). Raises InvalidConfig,
-    RegistryUnavailable.
+    are kept (default: HOTSHOE_CACHE, else the user's cache folder), up to HOTSHOE_CACHE_BYTES.
+    fresh_seconds: how long refs are believed where the store cannot say cheaply that nothing changed.
+    Raises InvalidConfig, RegistryUnavailable.
     """
     named = os.fspath(url) if url else os.environ.get("HOTSHOE_REGISTRY")
     if not named:
         named = str(platformdirs.user_data_path("hotshoe", appauthor=False) / "registry")
-    return Registry(_store(named), Cache((cache or cache_folder()) / "adapters"))
+    store, root = _store(named), cache or cache_folder()
+    knowledge = Knowledge(store, Recollection(root / "knowledge", store.url), fresh_seconds)
+    return Registry(store, knowledge, Cache(root / "adapters", max_bytes=_max_bytes()))
 
 
 def _store(url: str) -> Store:
     if "://" in url:
         raise InvalidConfig(f"registry {url!r} is neither a folder nor {HUB_PREFIX}org: give one of these")
     return LocalStore(Path(url))
+
+
+def _max_bytes() -> int:
+    text = os.environ.get("HOTSHOE_CACHE_BYTES", "").strip()
+    if text and not text.isdigit():
+        raise InvalidConfig(f"HOTSHOE_CACHE_BYTES is {text!r}: give a whole number of bytes")
+    return int(text) if text else DEFAULT_MAX_BYTES

@@ -43,7 +43,7 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     trained = _trained(folder)
     known = _base_of(folder, trained, base)
     staged = {path: _stage(folder / path, staging / path) for path in version_files(folder)}
-    inspection = inspect(staging, _base_config(base))
+    inspection = inspect(staging, _base_config(base), origin=folder)
     inspection.raise_for_errors()
     manifest = Manifest(
         adapter=str(name),

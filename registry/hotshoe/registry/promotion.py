@@ -1,0 +1,113 @@
+"""Moving an alias: compare-and-set over any store, once however often it is sent."""
+
+from __future__ import annotations
+
+import getpass
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from hotshoe.adapter.errors import Conflict, RegistryUnavailable
+from hotshoe.adapter.reference import AdapterName, Alias
+from hotshoe.registry.knowledge import Knowledge
+from hotshoe.registry.store import Refs, Store
+from hotshoe.registry.values import Marker, Move, Target, targets_text
+
+ATTEMPTS = 200
+"""How often a race is run again before it is given up; each lost race is one that somebody else won."""
+
+UNSET = ""
+"""As `expected`: the alias must point nowhere yet."""
+
+_PAUSE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One intended move: who wants it, why, and from which state (None: from any)."""
+
+    action: str
+    expected: str | None
+    actor: str
+    reason: str
+    promotion_id: str | None
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def move_alias(
+    store: Store,
+    known: Knowledge,
+    name: AdapterName,
+    alias: str,
+    intent: Intent,
+    choose: Callable[[Refs], tuple[Target, ...]],
+) -> Move:
+    """Point `alias` at what `choose` says of the refs there are; return the move that did it.
+
+    That is an older move if the promotion id was seen before, or if the alias points there already.
+    Raises Conflict if the alias is not in the expected state, and whatever `choose` raises.
+    """
+    Alias(alias)
+    if intent.promotion_id and (done := _landed(store, name, alias, intent.promotion_id)):
+        return done
+    promotion_id = intent.promotion_id or uuid.uuid4().hex
+    for attempt in range(ATTEMPTS):
+        refs = store.refs(name)
+        head = known.head(refs, alias)
+        if head and head.promotion_id == promotion_id:
+            return head
+        _check_expected(name, alias, head, intent.expected)
+        to = choose(refs)
+        if head and head.to == to:
+            return head
+        before, etag = (head.to, head.etag) if head else ((), None)
+        marker = Marker(
+            intent.action, to, before, etag, intent.actor or user(), intent.reason, promotion_id, intent.at
+        )
+        try:
+            new = store.move_alias(name, alias, marker, expected=etag)
+        except Conflict:
+            pause(attempt)
+        except RegistryUnavailable:
+            # The answer may be what was lost, not the move.
+            if done := _landed(store, name, alias, promotion_id):
+                return done
+            raise
+        else:
+            known.forget(name)
+            return Move(name, alias, new, marker)
+    raise RegistryUnavailable(f"{name}@{alias} is being moved by too many at once: try again")
+
+
+def pause(attempt: int) -> None:
+    """Let the others pass; longer, and less predictably, the more often the race was lost."""
+    time.sleep(random.uniform(0, _PAUSE_SECONDS * min(2**attempt, 16)))
+
+
+def user() -> str:
+    """Who runs this process, for the log."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _landed(store: Store, name: AdapterName, alias: str, promotion_id: str) -> Move | None:
+    return next((move for move in store.moves(name, alias) if move.promotion_id == promotion_id), None)
+
+
+def _check_expected(name: AdapterName, alias: str, head: Move | None, expected: str | None) -> None:
+    """Raise Conflict unless the alias is where the caller believes it to be."""
+    there = head.etag if head and head.to else UNSET
+    # An unset alias has an etag too, for those who read it in the history.
+    if expected is None or expected == there or (head and expected == head.etag):
+        return
+    target = targets_text(head.to if head else ())
+    raise Conflict(
+        f"{name}@{alias} is at {target} with etag {there or 'none'}, not at etag {expected or 'none'}: "
+        "look at it again, then promote",
+        details={"adapter": str(name), "alias": alias, "etag": there, "target": target},
+    )
