@@ -113,13 +113,17 @@ def _variables(config: VllmConfig) -> Mapping[str, str]:
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # Torch says in every process that there is no Triton and how memory is bound.
+        # Said by every core process, and nobody can act on it: a deprecated name that vLLM touches, how
+        # memory is bound, that there is no Triton.
+        "PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _DEPRECATED])),
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-torch._library.triton"),
         # A list of allowed plugins must not switch off the one that keeps tenants apart.
         **({} if allowed is None else {"VLLM_PLUGINS": f"{allowed},{PLUGIN}"}),
     }
 
+
+_DEPRECATED = "ignore::FutureWarning:vllm.triton_utils.dispatcher"
 
 PLUGIN = "hotshoe_lora_cpu"
 """The name of `hotshoe.serve.lora_cpu` among vLLM's plugins."""

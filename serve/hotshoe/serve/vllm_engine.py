@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import jinja2
+
 from hotshoe.adapter.errors import (
     AdapterLoadFailed,
     EngineUnavailable,
