@@ -109,6 +109,16 @@ def test_tokens_that_the_base_lacks_are_refused(adapter: Path) -> None:
     assert codes(adapter) == set()
 
 
+def test_what_lay_beside_the_files_before_they_were_copied_counts(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    for name in version_files(adapter):
+        (tmp_path / "copy" / name).write_bytes((adapter / name).read_bytes())
+    (adapter / "training_args.bin").write_bytes(b"")
+    (adapter / "added_tokens.json").write_text(json.dumps({"<tool>": 100}))
+    found = inspect(tmp_path / "copy", BASE_CONFIG, origin=adapter).errors
+    assert {finding.code for finding in found} == {"PICKLE", "EXTRA_VOCABULARY"}
+
+
 def test_a_folder_that_is_none_is_a_finding(tmp_path: Path) -> None:
     assert codes(tmp_path / "nothing") == {"NO_FOLDER"}
 

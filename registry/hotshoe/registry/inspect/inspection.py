@@ -26,15 +26,19 @@ def inspect(
     *,
     max_rank: int | None = None,
     served: frozenset[str] = SERVED_TARGETS,
+    origin: Path | None = None,
 ) -> Inspection:
     """Judge the adapter in `folder`; whatever its bytes are, the answer is findings, never an exception.
 
     base_config: the base's `config.json`, parsed; None skips the shapes, with a warning. max_rank: the
-    server's limit where it is known. served: the modules that the server wraps.
+    server's limit where it is known. served: the modules that the server wraps. origin: the folder that
+    the version's files were copied from, to be judged for what lies beside them.
     """
     findings = list(folder_findings(folder))
     if not folder.is_dir():
         return Inspection(tuple(findings))
+    if origin is not None:
+        findings += folder_findings(origin)
     raw = _attempt(findings, lambda: read_config(folder / CONFIG_FILE))
     header = _attempt(findings, lambda: read_header(folder / WEIGHTS_FILE))
     base = _base_shapes(findings, base_config)
@@ -50,7 +54,7 @@ def inspect(
         findings += pair_findings(pairs, config, base, served)
     if config is not None and pairs and not _misshapen(findings):
         findings += value_findings(folder / WEIGHTS_FILE, pairs, config)
-    findings += tokenizer_findings(folder, base.vocabulary if base else None)
+    findings += tokenizer_findings(origin or folder, base.vocabulary if base else None)
     return Inspection(
         findings=tuple(_errors_first(findings)),
         rank=max((pair.rank for pair in pairs), default=0),

@@ -34,7 +34,7 @@ _STORED: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
 }
 
-Matrix = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.floating[Any]]
 
 
 class Weights:
@@ -44,13 +44,13 @@ class Weights:
         self._bytes: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
 
     def rows(self, tensor: Tensor) -> Iterator[Matrix]:
-        """The 2-D tensor in pieces of whole rows, as float64."""
+        """The 2-D tensor in pieces of whole rows, as float32 (or float64, if it is stored so)."""
         stored, step = self._stored(tensor), max(1, _CHUNK_ITEMS // tensor.shape[1])
         for begin in range(0, tensor.shape[0], step):
             yield _as_float(stored[begin : begin + step], tensor.dtype)
 
     def columns(self, tensor: Tensor) -> Iterator[Matrix]:
-        """The 2-D tensor in pieces of whole columns, as float64."""
+        """The 2-D tensor in pieces of whole columns, as float32 (or float64, if it is stored so)."""
         stored, step = self._stored(tensor), max(1, _CHUNK_ITEMS // tensor.shape[0])
         for begin in range(0, tensor.shape[1], step):
             yield _as_float(stored[:, begin : begin + step], tensor.dtype)
@@ -120,20 +120,22 @@ def value_findings(path: Path, pairs: list[Pair], config: AdapterConfig) -> Iter
 def _sum(pieces: Iterator[Matrix]) -> Gram:
     gram, unusable = None, 0
     for piece in pieces:
-        unusable += int(piece.size - np.count_nonzero(np.isfinite(piece)))
-        if not unusable:
-            with np.errstate(over="ignore", invalid="ignore"):
-                product = piece.T @ piece
-            gram = product if gram is None else gram + product
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = (piece.T @ piece).astype(np.float64)
+            # NaN and Inf always reach the diagonal, so that no number needs a look of its own. What got
+            # there by overflow alone fits float64.
+            if not np.isfinite(product).all():
+                unusable += int(piece.size - np.count_nonzero(np.isfinite(piece)))
+                product = piece.T.astype(np.float64) @ piece.astype(np.float64)
+        gram = product if gram is None else gram + product
     return Gram(None if unusable else gram, unusable)
 
 
 def _as_float(stored: npt.NDArray[np.generic], dtype: str) -> Matrix:
     if dtype == "BF16":
         # bfloat16 is the upper half of a float32.
-        stored = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    with np.errstate(invalid="ignore"):
-        return stored.astype(np.float64)
+        return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return stored.astype(np.float64 if dtype == "F64" else np.float32, copy=False)
 
 
 def _unusable(tensor: Tensor, gram: Gram) -> Finding:
