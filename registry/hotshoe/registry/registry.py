@@ -91,13 +91,20 @@ class Registry:
         session: keeps a caller on one side of an alias that splits. Raises AdapterNotFound,
         VersionNotFound, AliasNotFound; RegistryUnavailable only where nothing is known from before.
         """
+        return choose(self.targets(ref), session).version
+
+    def targets(self, ref: AdapterRef) -> tuple[Target, ...]:
+        """The versions that `ref` may name now, by weight: one, unless it is an alias that splits.
+
+        Otherwise as `resolve`, for those who resolve many times from their own memory.
+        """
         selector = ref.selector or Alias(DEFAULT_ALIAS)
         refs = self._known.refs(ref.adapter)
         if isinstance(selector, Alias):
-            return choose(self._known.pointing(refs, selector.name).to, session).version
+            return self._known.pointing(refs, selector.name).to
         if isinstance(selector, VersionNumber):
-            return self._known.version(refs, selector.number)
-        return self._known.version_at(refs, selector.sha)
+            return (Target(self._known.version(refs, selector.number)),)
+        return (Target(self._known.version_at(refs, selector.sha)),)
 
     def age_seconds(self, name: AdapterName) -> float | None:
         """How old the knowledge is that `resolve` answers from; None if there is none yet."""
