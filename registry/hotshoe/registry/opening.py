@@ -10,13 +10,13 @@ import platformdirs
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.registry.base import cache_folder
 from hotshoe.registry.cache import DEFAULT_MAX_BYTES, Cache
+from hotshoe.registry.hub_url import HUB_PREFIX, HubPlace
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.local import LocalStore
 from hotshoe.registry.recollection import Recollection
 from hotshoe.registry.registry import Registry
 from hotshoe.registry.store import Store
 
-HUB_PREFIX = "hub://"
 FRESH_SECONDS = 2.0
 
 
@@ -42,6 +42,11 @@ def open_registry(
 
 
 def _store(url: str) -> Store:
+    if url.startswith(HUB_PREFIX):
+        # Imported here: a registry in a folder should not wait for huggingface_hub.
+        from hotshoe.registry.hub_store import HubStore
+
+        return HubStore(HubPlace.parse(url))
     if "://" in url:
         raise InvalidConfig(f"registry {url!r} is neither a folder nor {HUB_PREFIX}org: give one of these")
     return LocalStore(Path(url))

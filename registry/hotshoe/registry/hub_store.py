@@ -1,0 +1,198 @@
+"""The store on the Hugging Face Hub: one model repo an adapter, readable by anybody's tools.
+
+How an adapter lies in its repo stands in `hub_layout`, how versions come there in `hub_publish`, how
+aliases move in `hub_alias`, how changes are noticed in `hub_watch`. Each change is one commit that names
+its parent, so of many at once one wins and the others know. Who is told "somebody was faster" may have
+been faster than itself, with the answer lost: every commit carries an id, by which its maker knows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, Refused, VersionNotFound
+from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry import hub_alias, hub_publish, hub_verify
+from hotshoe.registry.hub import PUBLIC_ENDPOINT, Hub
+from hotshoe.registry.hub_layout import PublicationNote, refs_from
+from hotshoe.registry.hub_url import HubPlace
+from hotshoe.registry.hub_watch import Lookout
+from hotshoe.registry.store import Files, Refs
+from hotshoe.registry.values import (
+    AdapterSummary,
+    Change,
+    Marker,
+    Move,
+    Publication,
+    tags_of,
+    targets_text,
+)
+
+_AT_ONCE = 8
+
+
+class HubStore:
+    """A `Store` of the adapters of some organizations on one Hub. token: None is the user's own."""
+
+    def __init__(self, place: HubPlace, *, token: str | None = None) -> None:
+        self._hub = Hub(place.endpoint, token)
+        # From now on it is known which Hub that is, whatever becomes of the environment.
+        other = None if self._hub.endpoint == PUBLIC_ENDPOINT else self._hub.endpoint
+        self._place = replace(place, endpoint=other)
+        self._lookout = Lookout(self.refs, place.poll_seconds)
+
+    @property
+    def url(self) -> str:
+        return str(self._place)
+
+    def generation(self) -> None:
+        return None
+
+    def survey(self) -> Iterable[AdapterSummary]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from filter(None, pool.map(self._summary, self._names()))
+
+    def refs(self, adapter: AdapterName) -> Refs:
+        heads = self._hub.heads(self._repo(adapter))
+        refs = refs_from(adapter, heads.tags, heads.branches)
+        if not refs.versions:
+            raise AdapterNotFound(f"{adapter} has no version in {self.url} yet: publish one first")
+        return refs
+
+    def publications(self, adapter: AdapterName) -> Mapping[str, Publication]:
+        tagged = set(self.refs(adapter).versions.values())
+        told = {}
+        for entry in self._hub.log(str(adapter), "main"):
+            if entry.commit in tagged:
+                note = PublicationNote.find(entry.message)
+                # A tag v1 that somebody made by hand is a version too, if it holds a manifest.
+                told[entry.commit] = (
+                    note.publication
+                    if note
+                    else Publication(
+                        entry.author, entry.title, entry.at, self._manifest(adapter, entry.commit).sha256
+                    )
+                )
+        return told
+
+    def read(self, adapter: AdapterName, commit: str, path: str) -> bytes:
+        return self._hub.read(self._repo(adapter), commit, path)
+
+    def tree(self, adapter: AdapterName, commit: str) -> Mapping[str, int]:
+        self._repo(adapter)
+        tree = hub_alias.version_tree(self._hub, adapter, commit)
+        return {path: entry.size for path, entry in tree.items()}
+
+    def fetch(self, adapter: AdapterName, commit: str, paths: Sequence[str], folder: Path) -> None:
+        self._hub.download(self._repo(adapter), commit, paths, folder)
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="hotshoe-") as folder:
+            yield Path(folder)
+
+    def add_version(
+        self,
+        adapter: AdapterName,
+        files: Files,
+        publication: Publication,
+        *,
+        newest: int,
+        number: int,
+    ) -> str:
+        self._repo(adapter)
+        try:
+            return hub_publish.add_version(
+                self._hub,
+                adapter,
+                files,
+                publication,
+                newest=newest,
+                number=number,
+                private=self._place.private,
+            )
+        finally:
+            self.hint(adapter)
+
+    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+        self._repo(adapter)
+        try:
+            return hub_alias.point(self._hub, adapter, alias, marker, expected)
+        finally:
+            self.hint(adapter)
+
+    def move(self, adapter: AdapterName, alias: str, etag: str) -> Move:
+        self._repo(adapter)
+        return hub_alias.move(self._hub, adapter, alias, etag)
+
+    def moves(self, adapter: AdapterName, alias: str) -> list[Move]:
+        self._repo(adapter)
+        return hub_alias.moves(self._hub, adapter, alias)
+
+    def retire(self, adapter: AdapterName, number: int) -> None:
+        refs = self.refs(adapter)
+        if number not in refs.versions:
+            raise VersionNotFound(f"{adapter} has no version v{number} in {self.url}")
+        if number == refs.newest:
+            raise Refused(f"{adapter}@v{number} is the newest version: it cannot be retired")
+        self._hub.untag(str(adapter), f"v{number}")
+
+    def sweep(self) -> int:
+        """Nothing: the Hub keeps its own house, and history is never rewritten."""
+        return 0
+
+    def changes(
+        self, cursor: str | None, adapters: Collection[AdapterName] | None = None
+    ) -> tuple[list[Change], str]:
+        return self._lookout.changes(cursor, self._names() if adapters is None else adapters)
+
+    def hint(self, adapter: AdapterName) -> None:
+        """Somebody (a webhook) says that the adapter's refs moved: `changes` looks at once."""
+        self._lookout.hint(adapter)
+
+    def verify(self) -> int:
+        return sum(hub_verify.verify(self, adapter) for adapter in self._names())
+
+    def close(self) -> None:
+        """Nothing: the connections are huggingface_hub's, one client for the whole process."""
+
+    def _repo(self, adapter: AdapterName) -> str:
+        if adapter.org not in self._place.orgs:
+            raise AdapterNotFound(
+                f"{adapter} is not in {self.url}: open hub://{adapter.org} for the adapters of {adapter.org}"
+            )
+        return str(adapter)
+
+    def _names(self) -> list[AdapterName]:
+        names = []
+        for org in self._place.orgs:
+            for repo in self._hub.repos(org):
+                with contextlib.suppress(InvalidReference):
+                    names.append(AdapterName.parse(repo))
+        return sorted(names)
+
+    def _manifest(self, adapter: AdapterName, commit: str) -> Manifest:
+        return Manifest.parse(self.read(adapter, commit, MANIFEST_PATH))
+
+    def _summary(self, adapter: AdapterName) -> AdapterSummary | None:
+        try:
+            refs = self.refs(adapter)
+        except AdapterNotFound:
+            return None
+        manifest = self._manifest(adapter, refs.versions[refs.newest])
+        heads = {alias: self.move(adapter, alias, etag).to for alias, etag in sorted(refs.aliases.items())}
+        return AdapterSummary(
+            adapter,
+            refs.newest,
+            len(refs.versions),
+            {alias: targets_text(to) for alias, to in heads.items() if to},
+            manifest.base.repo,
+            manifest.metrics,
+            tags_of(manifest),
+        )

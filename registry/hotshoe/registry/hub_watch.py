@@ -1,0 +1,115 @@
+"""Noticing what moved on a Hub that tells nobody by itself, without spending its patience.
+
+A free account may ask about 1,000 times in 5 minutes, for all its processes together. So one look at an
+adapter is one request, and comes at most every `poll_seconds`, rarer where many are watched; a webhook's
+hint makes it come at once. The cursor holds what its owner has seen, so it outlives the process.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from hotshoe.adapter.errors import AdapterNotFound, InvalidRequest
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry.store import Refs
+from hotshoe.registry.values import Change
+
+SECONDS_PER_LOOK = 1.0
+"""A look a second at most, on average: 300 of the 1,000 requests that five minutes have."""
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was there at the last look."""
+
+    newest: int = 0
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def interval(poll_seconds: float, watched: int) -> float:
+    """Seconds between two looks at the same adapter."""
+    return max(poll_seconds, watched * SECONDS_PER_LOOK) if poll_seconds else 0.0
+
+
+def differences(adapter: AdapterName, before: Seen, now: Seen) -> Iterable[Change]:
+    """New versions first, then the aliases that moved; an alias that went is none."""
+    for number in range(before.newest + 1, now.newest + 1):
+        yield Change(adapter, "", f"v{number}")
+    for alias, etag in sorted(now.aliases.items()):
+        if before.aliases.get(alias) != etag:
+            yield Change(adapter, alias, etag)
+
+
+class Lookout:
+    """Looks at adapters when it is time, and tells each owner of a cursor what is new to them.
+
+    look: asks for an adapter's refs, one request. clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[AdapterName], Refs],
+        poll_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look = look
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._seen: dict[AdapterName, tuple[float, Seen]] = {}
+        self._lock = threading.Lock()
+
+    def hint(self, adapter: AdapterName) -> None:
+        """This adapter moved, somebody says: look at once when asked next."""
+        with self._lock:
+            if adapter in self._seen:
+                self._seen[adapter] = (float("-inf"), self._seen[adapter][1])
+
+    def changes(self, cursor: str | None, adapters: Collection[AdapterName]) -> tuple[list[Change], str]:
+        """See `Store.changes`."""
+        known = {} if cursor is None else _parse(cursor)
+        now = self._refreshed(adapters)
+        changes: list[Change] = []
+        if cursor is not None:
+            for adapter in sorted(now):
+                changes += differences(adapter, known.get(adapter, Seen()), now[adapter])
+        return changes, _text({**known, **now})
+
+    def _refreshed(self, adapters: Collection[AdapterName]) -> dict[AdapterName, Seen]:
+        due = self._clock() - interval(self._poll_seconds, len(adapters))
+        with self._lock:
+            stale = [a for a in adapters if a not in self._seen or self._seen[a][0] <= due]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            looks = dict(zip(stale, pool.map(self._look_at, stale), strict=True))
+        with self._lock:
+            self._seen |= looks
+            return {adapter: self._seen[adapter][1] for adapter in adapters}
+
+    def _look_at(self, adapter: AdapterName) -> tuple[float, Seen]:
+        # The time before the request: what moves during it is seen next time.
+        began = self._clock()
+        try:
+            refs = self._look(adapter)
+        except AdapterNotFound:
+            return began, Seen()
+        return began, Seen(refs.newest, dict(refs.aliases))
+
+
+def _text(seen: Mapping[AdapterName, Seen]) -> str:
+    return json.dumps({str(adapter): [each.newest, dict(each.aliases)] for adapter, each in seen.items()})
+
+
+def _parse(cursor: str) -> dict[AdapterName, Seen]:
+    try:
+        return {
+            AdapterName.parse(name): Seen(int(newest), dict(aliases))
+            for name, (newest, aliases) in json.loads(cursor).items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidRequest("the cursor is not one that this registry gave: begin with none") from error
