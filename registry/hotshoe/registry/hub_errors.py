@@ -62,8 +62,9 @@ def explained(asked: Asked) -> Iterator[None]:
 
 
 def explain(error: BaseException, asked: Asked) -> HotshoeError:
-    """The error of the house for one of huggingface_hub."""
+    """The error of the house for one of huggingface_hub; of a chain, the first cause tells."""
     for cause in _causes(error):
+        error = cause
         if isinstance(cause, HotshoeError):
             return cause
     status, code = status_of(error), code_of(error)
