@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterable
 
-from hotshoe.adapter.errors import HotshoeError, NotFound
+from hotshoe.adapter.errors import HotshoeError, NotFound, Refused
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Alias
 from hotshoe.adapter.version import Version
-from hotshoe.registry import Registry
+from hotshoe.registry import Registry, Target, targets_text
+from hotshoe.registry.aliases import choose
 from hotshoe.serve.pool import AdapterPool
-
-Key = TypeVar("Key")
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 65_536
+FIRST_RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 30.0
+
+Targets = tuple[Target, ...]
 
 
 class Catalog:
@@ -37,74 +40,168 @@ class Catalog:
         self._registry = registry
         self._pool = pool
         self._poll_seconds = poll_seconds
-        self._aliases: OrderedDict[tuple[AdapterName, str], Version] = OrderedDict()
-        self._fixed: OrderedDict[AdapterRef, Version] = OrderedDict()
+        self._known: OrderedDict[AdapterRef, Targets] = OrderedDict()
+        self._asking: dict[AdapterRef, asyncio.Task[Targets]] = {}
+        self._watched: set[AdapterName] = set()
+        self._following: dict[AdapterRef, asyncio.Task[None]] = {}
         self._draining: set[Version] = set()
+        self._stuck: dict[AdapterRef, HotshoeError] = {}
+        self._heard_at = time.monotonic()
 
-    async def resolve(self, ref: AdapterRef) -> Version:
+    async def resolve(self, ref: AdapterRef, *, session: str | None = None) -> Version:
         """The version that answers `ref` now; the alias `prod` where it has no selector.
 
-        Raises AdapterNotFound, VersionNotFound, AliasNotFound or RegistryUnavailable.
+        session: keeps a caller on one side of an alias that splits. Raises AdapterNotFound,
+        VersionNotFound, AliasNotFound or RegistryUnavailable.
         """
-        selector = ref.selector or Alias(DEFAULT_ALIAS)
-        if isinstance(selector, Alias):
-            return await self._recall(self._aliases, (ref.adapter, selector.name), ref)
-        return await self._recall(self._fixed, ref, ref)
+        ref = AdapterRef(ref.adapter, ref.selector or Alias(DEFAULT_ALIAS))
+        targets = self._known.get(ref)
+        if targets is None:
+            targets = await self._ask(ref)
+        else:
+            self._known.move_to_end(ref)
+        return choose(targets, session).version
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Follow the registry until the block ends."""
         _, cursor = await asyncio.to_thread(self._registry.changes, None)
-        task = asyncio.create_task(self._watch(cursor), name="watch registry")
+        tasks = [asyncio.create_task(self._watch(cursor), name="watch registry")]
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await _cancel([*tasks, *self._following.values(), *self._asking.values()])
 
-    async def _recall(self, memory: OrderedDict[Key, Version], key: Key, ref: AdapterRef) -> Version:
-        if (version := memory.get(key)) is None:
-            version = memory[key] = await asyncio.to_thread(self._registry.resolve, ref)
-        memory.move_to_end(key)
-        if len(memory) > REMEMBERED:
-            memory.popitem(last=False)
-        return version
+    def stuck(self) -> dict[AdapterRef, HotshoeError]:
+        """Aliases that moved to a version which cannot be loaded, so that the old one still answers."""
+        return dict(self._stuck)
+
+    def age_seconds(self) -> float:
+        """How long ago the registry last said what moved."""
+        return time.monotonic() - self._heard_at
+
+    async def _ask(self, ref: AdapterRef) -> Targets:
+        """Ask the registry, once for however many callers; the answer is remembered unless `ref` moved."""
+        task = self._asking.get(ref)
+        if task is None:
+            task = asyncio.create_task(self._fetch(ref), name=f"resolve {ref}")
+            task.add_done_callback(_seen)
+            self._asking[ref] = task
+            self._watched.add(ref.adapter)
+        return await asyncio.shield(task)
+
+    async def _fetch(self, ref: AdapterRef) -> Targets:
+        try:
+            targets = await asyncio.to_thread(self._registry.targets, ref)
+            if self._asking.get(ref) is asyncio.current_task():
+                self._remember(ref, targets)
+            return targets
+        finally:
+            if self._asking.get(ref) is asyncio.current_task():
+                del self._asking[ref]
+
+    def _remember(self, ref: AdapterRef, targets: Targets) -> None:
+        self._known[ref] = targets
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+            self._watched = {each.adapter for each in (*self._known, *self._asking)}
 
     async def _watch(self, cursor: str) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
             try:
-                changes, cursor = await asyncio.to_thread(self._registry.changes, cursor)
-                moved = {(change.adapter, change.alias) for change in changes if change.alias}
-                await asyncio.gather(*(self._follow(key) for key in moved if key in self._aliases))
+                cursor = await self._look(cursor)
+                self._heard_at = time.monotonic()
                 await self._retire_drained()
             except HotshoeError as error:
                 log.warning("the registry cannot be watched now, aliases stay as they are: %s", error)
+            except Exception:
+                log.exception("watching the registry failed, aliases stay as they are; trying again")
 
-    async def _follow(self, key: tuple[AdapterName, str]) -> None:
-        adapter, alias = key
-        old = self._aliases[key]
-        try:
-            new = await asyncio.to_thread(self._registry.resolve, AdapterRef(adapter, Alias(alias)))
-        except NotFound:
-            self._aliases.pop(key, None)  # Unset: whoever asks next is told so.
-            self._draining.add(old)
+    async def _look(self, cursor: str) -> str:
+        watched = frozenset(self._watched)
+        changes, cursor = await asyncio.to_thread(self._registry.changes, cursor, watched)
+        moved = {AdapterRef(each.adapter, Alias(each.alias)) for each in changes if each.alias}
+        # Asked for while the registry was looking elsewhere: a move in between was told to nobody.
+        if missed := self._watched - watched:
+            held = {*self._known, *self._asking}
+            moved |= {ref for ref in held if ref.adapter in missed and isinstance(ref.selector, Alias)}
+        for ref in moved:
+            self._on_moved(ref)
+        return cursor
+
+    def _on_moved(self, ref: AdapterRef) -> None:
+        # An answer under way may be from before the move: it is given, but not remembered.
+        self._asking.pop(ref, None)
+        if (under_way := self._following.pop(ref, None)) is not None:
+            under_way.cancel()
+        if ref in self._known:
+            task = asyncio.create_task(self._follow(ref), name=f"follow {ref}")
+            self._following[ref] = task
+            task.add_done_callback(lambda done: self._followed(ref, done))
+
+    def _followed(self, ref: AdapterRef, task: asyncio.Task[None]) -> None:
+        if self._following.get(ref) is task:
+            del self._following[ref]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("following %s failed", ref, exc_info=error)
+
+    async def _follow(self, ref: AdapterRef) -> None:
+        """Warm what `ref` points to now and switch over, trying again while only others are in the way."""
+        pause = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._switch(ref)
+                self._stuck.pop(ref, None)
+                return
+            except NotFound:
+                self._forget(ref)  # Unset: whoever asks next is told so.
+                return
+            except HotshoeError as error:
+                self._stuck[ref] = error
+                log.warning("%s stays as it is, its new version cannot be loaded: %s", ref, error)
+                if isinstance(error, Refused):
+                    return  # It lies in the version itself; the next move is the next try.
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_RETRY_SECONDS)
+
+    async def _switch(self, ref: AdapterRef) -> None:
+        new = await asyncio.to_thread(self._registry.targets, ref)
+        if self._known.get(ref) in (None, new):
             return
-        if new == old:
-            return
-        try:
-            await self._pool.warm(new)
-        except HotshoeError as error:
-            log.warning("%s@%s stays on %s: %s cannot be loaded: %s", adapter, alias, old.tag, new.tag, error)
-            return
-        self._aliases[key] = new
-        self._draining.add(old)
-        self._draining.discard(new)
-        log.info("%s@%s now answers with %s, was %s", adapter, alias, new.tag, old.tag)
+        for target in new:
+            await self._pool.warm(target.version)
+        if (old := self._known.get(ref)) is not None:
+            self._known[ref] = new
+            self._draining.update(_versions(old))
+            log.info("%s now answers with %s, was %s", ref, targets_text(new), targets_text(old))
+
+    def _forget(self, ref: AdapterRef) -> None:
+        self._stuck.pop(ref, None)
+        if (old := self._known.pop(ref, None)) is not None:
+            self._draining.update(_versions(old))
 
     async def _retire_drained(self) -> None:
-        wanted = set(self._aliases.values())
+        """Unload what no alias wants any more, as soon as the last request on it has ended."""
+        if self._draining:
+            for targets in self._known.values():
+                self._draining.difference_update(_versions(targets))
         for version in [*self._draining]:
-            if version in wanted or await self._pool.retire(version):
+            if await self._pool.retire(version):
                 self._draining.discard(version)
+
+
+def _versions(targets: Targets) -> Iterable[Version]:
+    return (target.version for target in targets)
+
+
+async def _cancel(tasks: list[asyncio.Task[None] | asyncio.Task[Targets]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _seen(task: asyncio.Task[Targets]) -> None:
+    """Take note of an error that every caller gave up waiting for."""
+    if not task.cancelled():
+        task.exception()

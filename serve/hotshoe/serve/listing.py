@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from hotshoe.adapter.errors import InvalidRequest
@@ -40,20 +39,18 @@ class AdapterListing:
         ]
         size = size or DEFAULT_PAGE
         shown = wanted[:size]
-        resident = self._pool.resident()
+        resident: dict[str, list[str]] = {}
+        for version in self._pool.resident():
+            resident.setdefault(str(version.adapter), []).append(version.tag)
         return Page(
             adapters=tuple(
                 AdapterSummary(
                     adapter=str(each.adapter),
                     latest=f"v{each.latest}",
                     aliases=each.aliases,
-                    resident=_tags(str(each.adapter), resident),
+                    resident=tuple(sorted(resident.get(str(each.adapter), ()))),
                 )
                 for each in shown
             ),
             next_token=str(shown[-1].adapter) if len(wanted) > size else "",
         )
-
-
-def _tags(adapter: str, resident: Collection[tuple[str, str]]) -> tuple[str, ...]:
-    return tuple(sorted(tag for name, tag in resident if name == adapter))

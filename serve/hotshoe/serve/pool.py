@@ -7,25 +7,35 @@ import contextlib
 import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from hotshoe.adapter.errors import AdapterLoadFailed, HotshoeError, Refused
 from hotshoe.adapter.version import Version
 from hotshoe.serve.engine import Engine, EngineAdapter
-from hotshoe.serve.slots import Join, Load, Slots, Use, Wait
+from hotshoe.serve.failures import Failures
+from hotshoe.serve.slots import Load, Slots, Wait
 
 log = logging.getLogger(__name__)
 
-FAILURE_MEMORY_SECONDS = 30.0
-FAILURES_REMEMBERED = 1024
+
+class Source(Protocol):
+    """Where a pool takes versions from. Blocking: called in threads."""
+
+    def take(self, version: Version) -> Path:
+        """The version's verified folder, which stays as it is until it is given back."""
+        ...
+
+    def give_back(self, version: Version) -> None:
+        """The folder of one `take` is not needed any more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A request's hold on a loaded adapter. load_ms: how long it waited for that."""
+    """A request's hold on a loaded adapter. load_ms: how long it waited for that; 0 if it was loaded."""
 
     adapter: EngineAdapter
     load_ms: float
@@ -40,19 +50,22 @@ class _Loaded:
 class AdapterPool:
     """Keeps at most `capacity` versions loaded in `engine`, the longest unused leaving first.
 
-    fetch: blocking; gives a version's verified, immutable folder; called in a thread.
-    All methods belong to one event loop.
+    All methods belong to one event loop. A pool lives as long as its engine.
     """
 
-    def __init__(self, engine: Engine, fetch: Callable[[Version], Path], *, capacity: int) -> None:
+    def __init__(
+        self, engine: Engine, source: Source, *, capacity: int, failures: Failures | None = None
+    ) -> None:
         self._engine = engine
-        self._fetch = fetch
+        self._source = source
+        self._failures = failures or Failures()
         self._slots = Slots(capacity)
         self._ids = itertools.count(1)  # Never reused: a failed load can leave its id behind in the engine.
         self._loaded: dict[str, _Loaded] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
-        self._failures: dict[str, tuple[float, Refused]] = {}
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        # Who waits longest for a place gets the next one; who needs none does not stand in this line.
+        self._line = asyncio.Lock()
+        self._freed = asyncio.Event()
         # In the order of the decisions, so that the engine never holds more than `capacity`.
         self._engine_turn = asyncio.Lock()
 
@@ -60,8 +73,8 @@ class AdapterPool:
     async def lease(self, version: Version) -> AsyncIterator[Lease]:
         """Yield the adapter, loaded; it stays loaded until the block ends.
 
-        Raises AdapterLoadFailed, Tampered, Unservable or RegistryUnavailable if it can't be loaded; for
-        half a minute after a failure the same answer is given without another try.
+        Raises AdapterLoadFailed, BaseMismatch, Tampered or Unservable if it can't be loaded, for a while
+        without another try; RegistryUnavailable or EngineUnavailable if it may be tried again at once.
         """
         name = version.engine_name
         started = time.monotonic()
@@ -71,85 +84,102 @@ class AdapterPool:
             if load is not None:
                 # Shielded: a caller that gives up does not take the load away from those who joined it.
                 await asyncio.shield(load)
-            yield Lease(
-                self._loaded[name].adapter, load_ms=(time.monotonic() - started) * 1000 if load else 0.0
-            )
+            waited_ms = (time.monotonic() - started) * 1000 if load else 0.0
+            yield Lease(self._loaded[name].adapter, load_ms=waited_ms)
         finally:
             if load is None or not _failed(load):  # A failed load took its leases with it.
                 self._slots = self._slots.on_release(name)
-                self._wake_waiters()
+                self._freed.set()
 
     async def warm(self, version: Version) -> None:
-        """Load a version without using it; it stays until its place is needed."""
+        """Load a version without using it; it stays until its place is needed. Raises as `lease`."""
         async with self.lease(version):
             pass
 
     async def retire(self, version: Version) -> bool:
-        """Unload a version if no request uses it; True if it is unloaded now or was not loaded at all."""
+        """Unload a version if no request uses it; True if it is not loaded any more."""
         name = version.engine_name
         self._slots, unload = self._slots.retire(name)
         if unload:
+            self._freed.set()
             await self._unload(self._loaded.pop(name))
-            self._wake_waiters()
         return name not in self._slots.held
 
-    def resident(self) -> list[tuple[str, str]]:
-        """Adapter and tag (`acme/support`, `v7`) of what is loaded and ready."""
-        return [(str(each.version.adapter), each.version.tag) for each in self._loaded.values()]
+    def resident(self) -> list[Version]:
+        """What is loaded and ready."""
+        return [each.version for each in self._loaded.values()]
 
     def leases(self, version: Version) -> int:
-        """How many requests use a version now."""
+        """How many requests use a version, or wait for its load, now."""
         held = self._slots.held.get(version.engine_name)
         return held.leases if held else 0
 
     async def close(self) -> None:
-        """Give up loads that are under way."""
+        """Give up loads that are under way, and give all folders back. The engine is left as it is."""
         tasks = list(self._loads.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        while self._loaded:
+            _, loaded = self._loaded.popitem()
+            await self._give_back(loaded.version)
 
     async def _acquire(self, version: Version) -> None:
         name = version.engine_name
-        while True:
-            self._raise_remembered(name)
-            self._slots, command = self._slots.on_request(name)
-            match command:
-                case Use() | Join():
+        self._failures.raise_known(name)
+        if name in self._slots.held:
+            self._slots, _ = self._slots.on_request(name)
+            return
+        async with self._line:
+            while True:
+                self._failures.raise_known(name)
+                self._slots, command = self._slots.on_request(name)
+                if isinstance(command, Load):
+                    self._begin(version, command)
+                if not isinstance(command, Wait):
                     return
-                case Load(evict):
-                    evicted = self._loaded.pop(evict) if evict else None
-                    task = asyncio.create_task(self._load(version, evicted), name=f"load {version}")
-                    task.add_done_callback(_failed)  # Seen, even if every caller has given up by then.
-                    self._loads[name] = task
-                    return
-                case Wait():
-                    freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._waiters.append(freed)
-                    await freed
+                self._freed.clear()
+                await self._freed.wait()
+
+    def _begin(self, version: Version, command: Load) -> None:
+        evicted = self._loaded.pop(command.evict) if command.evict else None
+        task = asyncio.create_task(self._load(version, evicted), name=f"load {version}")
+        task.add_done_callback(_failed)  # Seen, even if every caller has given up by then.
+        self._loads[version.engine_name] = task
 
     async def _load(self, version: Version, evicted: _Loaded | None) -> None:
         name = version.engine_name
         try:
             if evicted is not None:
                 await self._unload(evicted)
-            folder = await asyncio.to_thread(self._fetch, version)
-            adapter = EngineAdapter(name=name, id=next(self._ids), folder=folder)
-            async with self._engine_turn:
-                await self._engine.add(adapter)
+            adapter = await self._add(version)
         except BaseException as error:
             self._slots = self._slots.on_failed(name)
-            explained = self._explained(version, error)
+            explained = _explained(version, error)
+            if isinstance(explained, Refused):
+                self._failures.remember(name, explained)
             if explained is error:
                 raise
             raise explained from error
         else:
             self._loaded[name] = _Loaded(version, adapter)
             self._slots = self._slots.on_loaded(name)
+            self._failures.forget(name)
             log.info("loaded %s", version)
         finally:
             del self._loads[name]
-            self._wake_waiters()
+            self._freed.set()
+
+    async def _add(self, version: Version) -> EngineAdapter:
+        folder = await asyncio.to_thread(self._source.take, version)
+        adapter = EngineAdapter(name=version.engine_name, id=next(self._ids), folder=folder)
+        try:
+            async with self._engine_turn:
+                await self._engine.add(adapter)
+        except BaseException:
+            await self._give_back(version)
+            raise
+        return adapter
 
     async def _unload(self, loaded: _Loaded) -> None:
         async with self._engine_turn:
@@ -157,39 +187,25 @@ class AdapterPool:
                 await self._engine.remove(loaded.adapter)
             except HotshoeError as error:
                 log.warning("unloading %s failed: %s", loaded.version, error)
+        await self._give_back(loaded.version)
 
-    def _wake_waiters(self) -> None:
-        while self._waiters:
-            if not (waiter := self._waiters.popleft()).done():
-                waiter.set_result(None)
-
-    def _explained(self, version: Version, error: BaseException) -> BaseException:
-        """The error that callers get; one that lies in the adapter itself is remembered."""
-        if isinstance(error, Refused):
-            log.warning("loading %s failed: %s", version, error)
-            self._remember(version.engine_name, error)
-        if isinstance(error, HotshoeError) or not isinstance(error, Exception):
-            return error
-        log.error("loading %s failed", version, exc_info=error)
-        return AdapterLoadFailed(
-            f"{version} could not be loaded: {type(error).__name__}; the server's log says more"
-        )
-
-    def _remember(self, name: str, error: Refused) -> None:
-        self._failures.pop(name, None)
-        self._failures[name] = (time.monotonic() + FAILURE_MEMORY_SECONDS, error)
-        if len(self._failures) > FAILURES_REMEMBERED:
-            del self._failures[next(iter(self._failures))]
-
-    def _raise_remembered(self, name: str) -> None:
-        if (failure := self._failures.get(name)) is None:
-            return
-        until, error = failure
-        if time.monotonic() >= until:
-            del self._failures[name]
-            return
-        raise type(error)(error.message, details=error.details)
+    async def _give_back(self, version: Version) -> None:
+        await asyncio.to_thread(self._source.give_back, version)
 
 
 def _failed(task: asyncio.Task[None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _explained(version: Version, error: BaseException) -> BaseException:
+    """The error that callers get."""
+    if isinstance(error, HotshoeError):
+        log.warning("loading %s failed: %s", version, error)
+        return error
+    if not isinstance(error, Exception):
+        return error
+    log.error("loading %s failed", version, exc_info=error)
+    return AdapterLoadFailed(
+        f"{version} could not be loaded: {type(error).__name__}; the server's log says more",
+        details={"adapter": str(version.adapter), "version": version.tag},
+    )

@@ -47,7 +47,7 @@ async def running(config: ServeConfig, engine: Engine, registry: Registry) -> As
     The engine and the registry stay the caller's to close. Ready means that a token was generated.
     """
     shelf = Shelf(registry, engine.facts)
-    pool = AdapterPool(engine, shelf.take, capacity=config.resident)
+    pool = AdapterPool(engine, shelf, capacity=config.resident)
     catalog = Catalog(registry, pool)
     generation = Generation(engine, catalog, pool)
     server = grpc.aio.server(options=_options(config))

@@ -18,7 +18,7 @@ class Shelf:
         self._facts = facts
 
     def take(self, version: Version) -> Path:
-        """The version's verified, immutable folder.
+        """The version's verified, immutable folder, there until it is given back.
 
         Raises BaseMismatch, Unservable (its rank is over the slots'), Tampered or RegistryUnavailable.
         """
@@ -34,3 +34,7 @@ class Shelf:
                 f"serve with --max-rank {manifest.rank} or more, or train with a lower rank"
             )
         return self._registry.fetch(version)
+
+    def give_back(self, version: Version) -> None:
+        """The folder of one `take` is not needed any more: the registry's cache may drop it."""
+        self._registry.release(version)

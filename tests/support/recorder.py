@@ -1,0 +1,97 @@
+"""An engine and a source of versions that tests hold by the hand: they wait, fail and tell what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from hotshoe.adapter.manifest import Base
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.adapter.version import Version
+from hotshoe.serve.echo_engine import EchoEngine
+from hotshoe.serve.engine import EngineAdapter
+
+BASE = Base("tiny", "", "0" * 64)
+
+
+def version(name: str, number: int = 1) -> Version:
+    """`acme/NAME@vNUMBER`, with digests of its own."""
+    digest = f"{name}{number}".encode().hex()
+    return Version(AdapterName("acme", name), number, digest[:40].zfill(40), digest.zfill(64))
+
+
+class Recorder(EchoEngine):
+    """Takes any adapter without looking at its files.
+
+    held: what is added now, by adapter name and tag. most: the most that ever was. added, removed: ids in
+    order. gate: adding waits until it is set. faults: adding `acme/NAME` raises this.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(BASE)
+        self.held: dict[int, str] = {}
+        self.most = 0
+        self.added: list[int] = []
+        self.removed: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.faults: dict[str, BaseException] = {}
+
+    async def add(self, adapter: EngineAdapter) -> None:
+        self._ensure_alive()
+        self.added.append(adapter.id)
+        await self.gate.wait()
+        name = adapter.name.partition("@")[0]
+        if (fault := self.faults.get(name)) is not None:
+            raise fault
+        self.held[adapter.id] = name
+        self._voices[adapter.id] = f"{adapter.id} {name}"
+        self.most = max(self.most, len(self.held))
+
+    async def remove(self, adapter: EngineAdapter) -> None:
+        self._ensure_alive()
+        self.removed.append(adapter.id)
+        await asyncio.sleep(0)
+        del self.held[adapter.id]
+        await super().remove(adapter)
+
+
+class Shelves:
+    """A source. taken: how often each version was taken. out: folders not given back. gate: as above."""
+
+    def __init__(self) -> None:
+        self.taken: Counter[Version] = Counter()
+        self.out: Counter[Version] = Counter()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.faults: dict[Version, BaseException] = {}
+
+    def take(self, version: Version) -> Path:
+        self.taken[version] += 1
+        assert self.gate.wait(10)
+        if (fault := self.faults.get(version)) is not None:
+            raise fault
+        self.out[version] += 1
+        return Path("/nowhere", str(version))
+
+    def give_back(self, version: Version) -> None:
+        self.out[version] -= 1
+        assert self.out[version] >= 0
+
+    def still_out(self) -> set[Version]:
+        """Versions whose folder somebody has."""
+        return {each for each, count in self.out.items() if count}
+
+
+async def until_idle(times: int = 50) -> None:
+    """Let every task run that can."""
+    for _ in range(times):
+        await asyncio.sleep(0.001)
+
+
+def names(versions: Iterable[Version]) -> set[str]:
+    """The versions as text."""
+    return {str(each) for each in versions}
