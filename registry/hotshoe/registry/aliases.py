@@ -7,8 +7,9 @@ import math
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
-from hotshoe.adapter.errors import InvalidRequest, Refused
+from hotshoe.adapter.errors import AliasNotFound, InvalidRequest, Refused
 from hotshoe.adapter.reference import Alias
 from hotshoe.registry.values import Move, Target, targets_text
 
@@ -80,3 +81,15 @@ def previous_targets(moves: Iterable[Move], live: frozenset[int]) -> tuple[Targe
             return state
     now = targets_text(states[-1]) if states else "nothing"
     raise Refused(f"there is nothing to roll back to: it points to {now}, and to nothing else before")
+
+
+def move_at(moves: Sequence[Move], when: datetime) -> Move:
+    """The move that was in force at `when`; `moves` are those of one alias, newest last.
+
+    Raises AliasNotFound where the alias pointed to nothing then.
+    """
+    before = [move for move in moves if move.at <= when]
+    if before and before[-1].to:
+        return before[-1]
+    name = f"{moves[0].adapter}@{moves[0].alias}" if moves else "the alias"
+    raise AliasNotFound(f"{name} pointed to nothing at {when.isoformat()}: its history tells when it did")

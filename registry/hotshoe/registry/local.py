@@ -10,15 +10,11 @@ bytes that nobody can reach, which `sweep` deletes; a death after it leaves the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any
 
 from hotshoe.adapter.errors import (
     AdapterNotFound,
@@ -28,10 +24,12 @@ from hotshoe.adapter.errors import (
     Tampered,
     VersionNotFound,
 )
-from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Manifest
+from hotshoe.adapter.manifest import MAX_MANIFEST_BYTES
 from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry import local_events as events
 from hotshoe.registry.local_blobs import Blobs
-from hotshoe.registry.local_index import GENESIS, Index, append_event, chained
+from hotshoe.registry.local_events import verify_log
+from hotshoe.registry.local_index import Index, append_event
 from hotshoe.registry.store import Files, Refs
 from hotshoe.registry.values import (
     AdapterSummary,
@@ -39,7 +37,6 @@ from hotshoe.registry.values import (
     Marker,
     Move,
     Publication,
-    tags_of,
     targets_text,
 )
 
@@ -77,7 +74,11 @@ class LocalStore:
             "ON a.id = v.adapter WHERE NOT v.retired GROUP BY a.id ORDER BY a.name"
         ):
             yield AdapterSummary(
-                AdapterName.parse(name), latest, count, aliases.get(adapter, {}), **_summary(summary)
+                AdapterName.parse(name),
+                latest,
+                count,
+                aliases.get(adapter, {}),
+                **events.summary_fields(summary),
             )
 
     def refs(self, adapter: AdapterName) -> Refs:
@@ -101,7 +102,7 @@ class LocalStore:
             "JOIN adapter a ON a.id = v.adapter WHERE a.name = ? AND NOT v.retired",
             str(adapter),
         )
-        return {tree: _publication(json.loads(body)["publication"]) for tree, body in rows}
+        return {tree: events.publication(body) for tree, body in rows}
 
     def read(self, adapter: AdapterName, commit: str, path: str) -> bytes:
         try:
@@ -136,7 +137,7 @@ class LocalStore:
         newest: int,
         number: int,
     ) -> str:
-        summary = _summary_json(files)
+        summary = events.summary_of(files)
         settled = {path: self._blobs.settle(content) for path, content in sorted(files.items())}
         with self._index.writing() as connection:
             # Inside the transaction, so that no sweep can take the blobs before the rows name them.
@@ -151,15 +152,8 @@ class LocalStore:
                 )
             self._blobs.place(settled.values())
             entries = [(path, blob.size, blob.sha256) for path, blob in settled.items()]
-            commit = _commit(adapter, number, entries)
-            body = _canonical(
-                kind="version",
-                adapter=str(adapter),
-                number=number,
-                commit=commit,
-                files=entries,
-                publication=_publication_json(publication),
-            )
+            commit = events.commit_of(adapter, number, entries)
+            body = events.version_added(adapter, number, commit, entries, publication)
             event, _ = append_event(connection, row, None, body)
             connection.execute(
                 "INSERT INTO version (adapter, number, tree, event, summary) VALUES (?, ?, ?, ?, ?)",
@@ -182,19 +176,17 @@ class LocalStore:
                     f"not at etag {expected}; look at it again, then promote",
                     details={"adapter": str(adapter), "etag": found[0] or "", "target": found[1]},
                 )
-            body = _canonical(
-                kind="alias", adapter=str(adapter), alias=alias, marker=marker.canonical().decode()
-            )
+            body = events.alias_moved(adapter, alias, marker)
             _, etag = append_event(connection, row, alias, body)
             shown = targets_text(marker.to) if marker.to else ""
             connection.execute("INSERT OR REPLACE INTO alias VALUES (?, ?, ?, ?)", (row, alias, etag, shown))
         return etag
 
     def move(self, adapter: AdapterName, alias: str, etag: str) -> Move:
-        for body in self._index.rows("SELECT body FROM event WHERE etag = ?", etag):
-            event = json.loads(body[0])
-            if (event["adapter"], event.get("alias")) == (str(adapter), alias):
-                return Move(adapter, alias, etag, Marker.parse(event["marker"].encode(), adapter))
+        for body in self._index.rows("SELECT body FROM event WHERE etag = ? AND alias = ?", etag, alias):
+            move = events.move(etag, body[0])
+            if (move.adapter, move.alias) == (adapter, alias):
+                return move
         raise VersionNotFound(f"{adapter}@{alias} never had the etag {etag}")
 
     def moves(self, adapter: AdapterName, alias: str) -> list[Move]:
@@ -204,10 +196,7 @@ class LocalStore:
             str(adapter),
             alias,
         )
-        return [
-            Move(adapter, alias, etag, Marker.parse(json.loads(body)["marker"].encode(), adapter))
-            for etag, body in rows
-        ]
+        return [events.move(etag, body) for etag, body in rows]
 
     def retire(self, adapter: AdapterName, number: int) -> None:
         with self._index.writing() as connection:
@@ -225,9 +214,7 @@ class LocalStore:
                 "UPDATE version SET retired = 1 WHERE adapter = ? AND number = ?", (row, number)
             )
             connection.execute("DELETE FROM file WHERE tree = ?", found)
-            append_event(
-                connection, row, None, _canonical(kind="retired", adapter=str(adapter), number=number)
-            )
+            append_event(connection, row, None, events.version_retired(adapter, number))
 
     def sweep(self) -> int:
         # As the only writer: nobody is between placing blobs and naming them.
@@ -241,49 +228,17 @@ class LocalStore:
         if cursor is None:
             return [], str(self._index.rows("SELECT coalesce(max(seq), 0) FROM event")[0][0])
         rows = self._index.rows("SELECT seq, etag, body FROM event WHERE seq > ? ORDER BY seq", int(cursor))
-        changes = [_change(etag, json.loads(body)) for _, etag, body in rows]
+        changes = [events.change(etag, body) for _, etag, body in rows]
         return (
             [c for c in changes if c is not None and (adapters is None or c.adapter in adapters)],
             str(rows[-1][0]) if rows else cursor,
         )
 
     def verify(self) -> int:
-        previous, count = GENESIS, 0
-        heads: dict[tuple[str, str], str] = {}
-        trees: set[str] = set()
-        for seq, sha256, etag, body in self._index.each(
-            "SELECT seq, sha256, etag, body FROM event ORDER BY seq"
-        ):
-            if sha256 != chained(previous, body) or etag != sha256[:40]:
-                raise Tampered(
-                    f"event {seq} of the registry {self.url} is not what was written: {body[:200]}"
-                )
-            previous, count = sha256, count + 1
-            event = json.loads(body)
-            if event["kind"] == "alias":
-                heads[event["adapter"], event["alias"]] = etag
-            elif event["kind"] == "version":
-                trees.add(event["commit"])
-        self._agrees(heads, trees)
-        return count
+        return verify_log(self._index, self.url)
 
     def close(self) -> None:
         self._index.close()
-
-    def _agrees(self, heads: Mapping[tuple[str, str], str], trees: set[str]) -> None:
-        """Raise Tampered unless what readers look up is what the log says."""
-        join = "JOIN adapter a ON a.id = t.adapter"
-        aliases = self._index.rows(f"SELECT a.name, t.name, t.etag FROM alias t {join}")
-        for adapter, alias, etag in aliases:
-            if heads.get((adapter, alias)) != etag:
-                raise Tampered(f"{adapter}@{alias} is at etag {etag}, which is not where the log left it")
-        if len(aliases) != len(heads):
-            raise Tampered(f"the log of {self.url} knows {len(heads)} aliases, the index {len(aliases)}")
-        for adapter, number, tree in self._index.rows(
-            f"SELECT a.name, t.number, t.tree FROM version t {join}"
-        ):
-            if tree not in trees:
-                raise Tampered(f"{adapter}@v{number} is in the index, but the log never saw it published")
 
     def _sha256(self, adapter: AdapterName, commit: str, path: str) -> str:
         rows = self._index.rows("SELECT sha256 FROM file WHERE tree = ? AND path = ?", commit, path)
@@ -301,51 +256,3 @@ class LocalStore:
 def _adapter_id(connection: Connection, adapter: AdapterName) -> int:
     connection.execute("INSERT OR IGNORE INTO adapter (name) VALUES (?)", (str(adapter),))
     return int(connection.execute("SELECT id FROM adapter WHERE name = ?", (str(adapter),)).fetchone()[0])
-
-
-def _commit(adapter: AdapterName, number: int, entries: list[tuple[str, int, str]]) -> str:
-    """40 hex digits over all that the version is."""
-    body = _canonical(adapter=str(adapter), number=number, files=entries)
-    return hashlib.sha256(body.encode()).hexdigest()[:40]
-
-
-def _canonical(**document: Any) -> str:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _publication_json(publication: Publication) -> dict[str, str]:
-    at = publication.at.astimezone(UTC).isoformat()
-    return {
-        "actor": publication.actor,
-        "message": publication.message,
-        "at": at,
-        "manifest_sha256": publication.manifest_sha256,
-    }
-
-
-def _publication(raw: Mapping[str, str]) -> Publication:
-    at = datetime.fromisoformat(raw["at"])
-    return Publication(raw["actor"], raw["message"], at, raw["manifest_sha256"])
-
-
-def _summary_json(files: Files) -> str:
-    """What a listing shows of a version, taken from its manifest once, when it is published."""
-    data = files[MANIFEST_PATH]
-    if not isinstance(data, bytes):
-        raise TypeError(f"{MANIFEST_PATH} is given as bytes")
-    manifest = Manifest.parse(data)
-    return _canonical(base=manifest.base.repo, metrics=dict(manifest.metrics), tags=list(tags_of(manifest)))
-
-
-def _summary(text: str) -> dict[str, Any]:
-    raw = json.loads(text)
-    return {"base": raw["base"], "metrics": raw["metrics"], "tags": tuple(raw["tags"])}
-
-
-def _change(etag: str, event: Mapping[str, Any]) -> Change | None:
-    adapter = AdapterName.parse(event["adapter"])
-    if event["kind"] == "alias":
-        return Change(adapter, event["alias"], etag)
-    if event["kind"] == "version":
-        return Change(adapter, "", f"v{event['number']}")
-    return None

@@ -13,12 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hotshoe.adapter.errors import BaseMismatch, InvalidRequest
+from hotshoe.adapter.errors import (
+    AdapterNotFound,
+    BaseMismatch,
+    Conflict,
+    InvalidRequest,
+    RegistryUnavailable,
+)
 from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Base, FileEntry, Manifest
 from hotshoe.adapter.reference import AdapterName
+from hotshoe.adapter.version import Version
 from hotshoe.registry.base import BaseModel
-from hotshoe.registry.inspect import inspect, version_files
-from hotshoe.registry.store import Files, Staged
+from hotshoe.registry.inspect import README_FILE, inspect, version_files
+from hotshoe.registry.promotion import ATTEMPTS, pause
+from hotshoe.registry.store import Files, Refs, Staged, Store
+from hotshoe.registry.values import Publication
 
 _CHUNK_BYTES = 1 << 20
 
@@ -42,7 +51,9 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
         raise InvalidRequest(f"{folder} is no folder: give the one that holds adapter_config.json")
     trained = _trained(folder)
     known = _base_of(folder, trained, base)
-    staged = {path: _stage(folder / path, staging / path) for path in version_files(folder)}
+    # What PEFT writes into README.md says nothing; the same weights beside other words are the same version.
+    wanted = [path for path in version_files(folder) if path != README_FILE]
+    staged = {path: _stage(folder / path, staging / path) for path in wanted}
     inspection = inspect(staging, _base_config(base), origin=folder)
     inspection.raise_for_errors()
     manifest = Manifest(
@@ -57,6 +68,33 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
         parent=trained.parent if trained else None,
     )
     return Draft(manifest, {**staged, MANIFEST_PATH: manifest.canonical()})
+
+
+def add_version(store: Store, name: AdapterName, draft: Draft, publication: Publication) -> Version:
+    """Give a draft the next number, whoever else does so too; content that is there already keeps its own."""
+    for attempt in range(ATTEMPTS):
+        try:
+            refs = store.refs(name)
+        except AdapterNotFound:
+            refs = Refs(name, {}, {})
+        if there := _same_content(store, refs, publication.manifest_sha256):
+            return there
+        number = refs.newest + 1
+        try:
+            commit = store.add_version(name, draft.files, publication, newest=refs.newest, number=number)
+        except Conflict:
+            pause(attempt)
+        else:
+            return Version(name, number, commit, publication.manifest_sha256)
+    raise RegistryUnavailable(f"{name} is being published to by too many at once: try again")
+
+
+def _same_content(store: Store, refs: Refs, manifest_sha256: str) -> Version | None:
+    told = store.publications(refs.adapter) if refs.versions else {}
+    for number, commit in refs.versions.items():
+        if commit in told and told[commit].manifest_sha256 == manifest_sha256:
+            return Version(refs.adapter, number, commit, manifest_sha256)
+    return None
 
 
 def _trained(folder: Path) -> Manifest | None:

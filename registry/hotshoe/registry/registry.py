@@ -8,21 +8,27 @@ twice happens once, and nothing is handed out that was not verified.
 from __future__ import annotations
 
 import contextlib
+import logging
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from hotshoe.adapter.errors import AdapterNotFound, Conflict, RegistryUnavailable, Tampered
+from hotshoe.adapter.errors import (
+    RegistryUnavailable,
+    Tampered,
+)
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.adapter.version import Version
-from hotshoe.registry.aliases import checked_weights, choose, previous_targets
+from hotshoe.registry.aliases import checked_weights, choose, move_at, previous_targets
 from hotshoe.registry.base import BaseModel
 from hotshoe.registry.cache import Cache
 from hotshoe.registry.knowledge import Knowledge
-from hotshoe.registry.promotion import ATTEMPTS, Intent, move_alias, pause, user
-from hotshoe.registry.publishing import draft_version
+from hotshoe.registry.promotion import Intent, move_alias, user
+from hotshoe.registry.publishing import add_version, draft_version
+from hotshoe.registry.search import Query, search
 from hotshoe.registry.store import Refs, Store
 from hotshoe.registry.values import (
     AdapterState,
@@ -35,6 +41,8 @@ from hotshoe.registry.values import (
     VersionState,
 )
 from hotshoe.registry.verification import check_tree
+
+log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -67,23 +75,10 @@ class Registry:
         """
         with self.store.staging() as staging:
             draft = draft_version(folder, name, base, staging)
-            digest = draft.manifest.sha256
-            publication = Publication(actor or user(), message, datetime.now(UTC), digest)
-            for attempt in range(ATTEMPTS):
-                refs = self._refs_or_none(name)
-                if there := self._same_content(refs, digest):
-                    return there
-                newest = refs.newest if refs else 0
-                try:
-                    commit = self.store.add_version(
-                        name, draft.files, publication, newest=newest, number=newest + 1
-                    )
-                except Conflict:
-                    pause(attempt)
-                else:
-                    self._known.forget(name)
-                    return Version(name, newest + 1, commit, digest)
-            raise RegistryUnavailable(f"{name} is being published to by too many at once: try again")
+            publication = Publication(actor or user(), message, datetime.now(UTC), draft.manifest.sha256)
+            version = add_version(self.store, name, draft, publication)
+        self._known.forget(name)
+        return version
 
     def resolve(self, ref: AdapterRef, *, session: str | None = None) -> Version:
         """The version that `ref` names now; the alias `prod` where it has no selector.
@@ -235,9 +230,9 @@ class Registry:
         intent = Intent("unset", expected, actor, reason, promotion_id)
         return move_alias(self.store, self._known, name, alias, intent, targets)
 
-    def adapters(self) -> list[AdapterSummary]:
-        """Every adapter there is, by name."""
-        return list(self.store.survey())
+    def adapters(self, query: Query | None = None) -> list[AdapterSummary]:
+        """Every adapter there is, or every one that matches, by name."""
+        return search(self.store.survey(), query or Query())
 
     def show(self, name: AdapterName) -> AdapterState:
         """Everything about one adapter; AdapterNotFound."""
@@ -261,6 +256,36 @@ class Registry:
             move for each in ([alias] if alias else refs.aliases) for move in self.store.moves(name, each)
         ]
         return sorted(moves, key=lambda move: move.at) if alias is None else moves
+
+    def at(self, name: AdapterName, alias: str, when: datetime) -> Move:
+        """The move that was in force at `when` (aware time): where the alias pointed then, by whom and why.
+
+        Raises AliasNotFound where it pointed nowhere then.
+        """
+        return move_at(self.history(name, alias), when)
+
+    def events(
+        self,
+        cursor: str | None = None,
+        adapters: Collection[AdapterName] | None = None,
+        *,
+        poll_seconds: float = 1.0,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Change]:
+        """What moves from now on (or since `cursor`), one by one, until `stop` is set.
+
+        An outage of the store delays events and loses none.
+        """
+        stop = stop or threading.Event()
+        while not stop.is_set():
+            try:
+                changes, cursor = self.changes(cursor, adapters)
+            except RegistryUnavailable as error:
+                log.warning("no events can be read now: %s", error)
+                changes = []
+            yield from changes
+            if not changes:
+                stop.wait(poll_seconds)
 
     def changes(
         self, cursor: str | None, adapters: Collection[AdapterName] | None = None
@@ -288,18 +313,3 @@ class Registry:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _refs_or_none(self, name: AdapterName) -> Refs | None:
-        try:
-            return self.store.refs(name)
-        except AdapterNotFound:
-            return None
-
-    def _same_content(self, refs: Refs | None, digest: str) -> Version | None:
-        if refs is None:
-            return None
-        told = self.store.publications(refs.adapter)
-        for number, commit in refs.versions.items():
-            if commit in told and told[commit].manifest_sha256 == digest:
-                return Version(refs.adapter, number, commit, digest)
-        return None

@@ -1,0 +1,141 @@
+"""Reading: fetch, list, history, changes; the same in every store."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.adapters import LEGAL, SUPPORT, ref
+from support.desk import Desk
+
+from hotshoe.adapter.errors import AdapterNotFound, AliasNotFound, Conflict, Refused, VersionNotFound
+
+
+def test_a_fetched_version_holds_the_bytes_that_were_published(desk: Desk) -> None:
+    folder = desk.registry.fetch(desk.publish(1))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (folder / name).read_bytes() == (desk.adapter(1) / name).read_bytes()
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o444
+
+
+def test_a_version_fetched_again_is_in_the_same_place(desk: Desk) -> None:
+    version = desk.publish(1)
+    assert desk.registry.fetch(version) == desk.registry.fetch(version)
+
+
+def test_what_one_process_published_another_can_fetch(open_desk: Callable[[], Desk]) -> None:
+    version = open_desk().publish(1)
+    other = open_desk().registry
+    assert (other.fetch(other.resolve(ref("acme/support@v1"))) / "adapter_config.json").is_file()
+    assert other.resolve(ref("acme/support@v1")) == version
+
+
+def test_an_alias_that_another_process_moves_is_followed(open_desk: Callable[[], Desk]) -> None:
+    mine, other = open_desk(), open_desk()
+    mine.publish(1)
+    mine.publish(2)
+    mine.registry.promote(SUPPORT, "prod", 1)
+    assert other.registry.resolve(ref("acme/support")).number == 1
+    mine.registry.promote(SUPPORT, "prod", 2)
+    assert other.registry.resolve(ref("acme/support")).number == 2
+
+
+def test_many_threads_that_fetch_one_version_get_one_folder(desk: Desk) -> None:
+    version = desk.publish(1)
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(lambda _: desk.registry.fetch(version), range(32)))) == 1
+
+
+def test_a_listing_names_every_adapter_with_versions_aliases_and_base(desk: Desk) -> None:
+    desk.publish(1, LEGAL)
+    desk.publish(1)
+    desk.publish(2)
+    desk.registry.promote(SUPPORT, "prod", 1)
+    desk.registry.split(SUPPORT, "canary", {2: 10, 1: 90})
+    desk.registry.promote(SUPPORT, "old", 1)
+    desk.registry.unset(SUPPORT, "old")
+    support, legal = desk.registry.adapters()
+    assert (support.adapter, support.latest, support.versions, support.base) == (SUPPORT, 2, 2, "tiny")
+    assert support.aliases == {"prod": "v1", "canary": "v1:90,v2:10"}
+    assert (legal.adapter, legal.latest, legal.aliases) == (LEGAL, 1, {})
+
+
+def test_an_empty_registry_lists_nothing_and_says_who_is_missing(desk: Desk) -> None:
+    assert desk.registry.adapters() == []
+    for ask in (desk.registry.show, desk.registry.history):
+        with pytest.raises(AdapterNotFound, match="acme/support"):
+            ask(SUPPORT)
+
+
+def test_the_history_of_one_alias_is_only_its_own(desk: Desk) -> None:
+    desk.publish(1)
+    desk.registry.promote(SUPPORT, "prod", 1, reason="first")
+    desk.registry.promote(SUPPORT, "staging", 1)
+    assert [move.reason for move in desk.registry.history(SUPPORT, "prod")] == ["first"]
+    with pytest.raises(AliasNotFound, match="it has: prod, staging"):
+        desk.registry.history(SUPPORT, "canary")
+
+
+def test_changes_tell_what_moved_since_the_cursor_and_nothing_twice(desk: Desk) -> None:
+    desk.publish(1)
+    nothing, cursor = desk.registry.changes(None, [SUPPORT])
+    assert nothing == []
+    desk.publish(2)
+    etag = desk.registry.promote(SUPPORT, "prod", 2).etag
+    changes, cursor = desk.registry.changes(cursor, [SUPPORT])
+    assert {(change.adapter, change.alias, change.target) for change in changes} == {
+        (SUPPORT, "", "v2"),
+        (SUPPORT, "prod", etag),
+    }
+    assert desk.registry.changes(cursor, [SUPPORT])[0] == []
+
+
+def test_changes_are_told_only_of_the_adapters_asked_for(desk: Desk) -> None:
+    desk.publish(1)
+    desk.publish(1, LEGAL)
+    _, cursor = desk.registry.changes(None, [LEGAL])
+    desk.publish(2)
+    desk.publish(2, LEGAL)
+    changes, _ = desk.registry.changes(cursor, [LEGAL])
+    assert {change.adapter for change in changes} == {LEGAL}
+
+
+def test_the_log_is_proven_whole(desk: Desk) -> None:
+    desk.publish(1)
+    desk.registry.promote(SUPPORT, "prod", 1)
+    assert desk.registry.verify() >= 2
+
+
+def test_a_retired_version_is_gone_and_its_number_is_not_given_again(desk: Desk) -> None:
+    for seed in (1, 2):
+        desk.publish(seed)
+    desk.registry.store.retire(SUPPORT, 1)
+    with pytest.raises(VersionNotFound, match="it has: v2"):
+        desk.registry.resolve(ref("acme/support@v1"))
+    assert desk.publish(3).number == 3
+    assert desk.publish(1).number == 4
+
+
+def test_the_newest_version_cannot_be_retired(desk: Desk) -> None:
+    desk.publish(1)
+    with pytest.raises(Refused, match="newest"):
+        desk.registry.store.retire(SUPPORT, 1)
+
+
+def test_a_rollback_passes_over_versions_that_were_retired(desk: Desk) -> None:
+    for seed in (1, 2, 3):
+        desk.publish(seed)
+        desk.registry.promote(SUPPORT, "prod", seed)
+    desk.registry.store.retire(SUPPORT, 2)
+    assert desk.registry.rollback(SUPPORT, "prod").version == desk.registry.resolve(ref("acme/support@v1"))
+
+
+def test_a_store_refuses_a_version_after_another_newest_one(desk: Desk) -> None:
+    version = desk.publish(1)
+    store = desk.registry.store
+    files = {path: store.read(SUPPORT, version.commit, path) for path in store.tree(SUPPORT, version.commit)}
+    publication = store.publications(SUPPORT)[version.commit]
+    with pytest.raises(Conflict):
+        store.add_version(SUPPORT, files, publication, newest=0, number=1)
