@@ -159,6 +159,8 @@ class VllmEngine:
         if not self._closed:
             self._closed = True
             await asyncio.to_thread(self._llm.shutdown, timeout=_SHUTDOWN_SECONDS)
+            # vLLM closes its sockets, on this loop, and forgets the context that they came from.
+            self._llm.engine_core.resources.ctx.destroy(linger=0)
             # vLLM shuts down once more when it is collected; at the interpreter's end that fails noisily.
             self._llm.shutdown = _do_nothing
 
