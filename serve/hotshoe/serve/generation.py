@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Protocol, TypeVar
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidRequest, PromptTooLong
 from hotshoe.adapter.manifest import Base
+from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
-from hotshoe.serve.catalog import Catalog
-from hotshoe.serve.engine import Engine, EngineAdapter
+from hotshoe.serve.call import Call, Observer, Origin
+from hotshoe.serve.engine import Engine, EngineChunk
 from hotshoe.serve.pool import AdapterPool, Lease
 from hotshoe.wire.values import (
     Chat,
@@ -27,7 +27,6 @@ from hotshoe.wire.values import (
     Sampling,
     Text,
     Tokens,
-    Usage,
 )
 
 Argument = TypeVar("Argument")
@@ -35,40 +34,56 @@ Argument = TypeVar("Argument")
 ENCODE_IN_THREAD_CHARACTERS = 4_096  # About a millisecond of tokenizing, which the event loop can spare.
 
 
+class Resolver(Protocol):
+    """Chooses who answers."""
+
+    async def resolve(self, ref: AdapterRef, *, session: str | None = None) -> Version:
+        """The version that answers `ref` now; raise NotFound or RegistryUnavailable."""
+        ...
+
+
 class Generation:
     """Answers requests with one engine. Safe for any number of concurrent callers on one event loop."""
 
-    def __init__(self, engine: Engine, catalog: Catalog, pool: AdapterPool) -> None:
+    def __init__(
+        self, engine: Engine, catalog: Resolver, pool: AdapterPool, *, observers: Sequence[Observer] = ()
+    ) -> None:
         self._engine = engine
         self._catalog = catalog
         self._pool = pool
+        self._observers = observers
 
-    async def stream(self, request: GenerateRequest, *, request_id: str) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, request: GenerateRequest, *, request_id: str, origin: Origin | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Stream an answer: one Resolved, any number of Delta, one Finished.
 
         Closing or cancelling it ends the work in the engine and gives the adapter back. The version is
         chosen once, at the start; a promotion during the answer does not touch it.
         """
-        started = time.monotonic()
-        prompt = await self._encode(request.prompt)
-        sampling = self._fitted(request.sampling, len(prompt))
-        version = await self._catalog.resolve(request.adapter) if request.adapter else None
-        async with self._leased(version) as lease:
-            yield _resolved(self._engine.facts.base, version)
-            adapter = lease.adapter if lease else None
-            usage = Usage(prompt_tokens=len(prompt), load_ms=lease.load_ms if lease else 0.0)
-            async with contextlib.aclosing(
-                self._answer(request_id, prompt, sampling, adapter, usage, started)
-            ) as events:
-                async for event in events:
-                    yield event
+        with Call(request_id, origin, self._observers).running() as call:
+            prompt = await self._encode(request.prompt)
+            call.prompt_tokens = len(prompt)
+            sampling = self._fitted(request.sampling, len(prompt))
+            version = await self._catalog.resolve(request.adapter) if request.adapter else None
+            async with self._leased(version) as lease:
+                resolved = _resolved(self._engine.facts.base, version)
+                call.on_resolved(resolved, load_ms=lease.load_ms if lease else 0.0)
+                yield resolved
+                chunks = self._engine.generate(call.id, prompt, sampling, lease.adapter if lease else None)
+                async with contextlib.aclosing(_answer(call, chunks)) as events:
+                    async for event in events:
+                        yield event
 
-    async def complete(self, request: GenerateRequest, *, request_id: str) -> Completion:
+    async def complete(
+        self, request: GenerateRequest, *, request_id: str, origin: Origin | None = None
+    ) -> Completion:
         """The whole answer at once."""
         text: list[str] = []
         token_ids: list[int] = []
         resolved: Resolved | None = None
-        async with contextlib.aclosing(self.stream(request, request_id=request_id)) as events:
+        stream = self.stream(request, request_id=request_id, origin=origin)
+        async with contextlib.aclosing(stream) as events:
             async for event in events:
                 match event:
                     case Resolved():
@@ -78,37 +93,6 @@ class Generation:
                         token_ids.extend(ids)
                     case Finished(reason, usage) if resolved:
                         return Completion(resolved, "".join(text), tuple(token_ids), reason, usage)
-        raise EngineUnavailable("the engine ended the answer before its end: try again")
-
-    async def _answer(
-        self,
-        request_id: str,
-        prompt: tuple[int, ...],
-        sampling: Sampling,
-        adapter: EngineAdapter | None,
-        usage: Usage,
-        started: float,
-    ) -> AsyncGenerator[Delta | Finished, None]:
-        output_tokens, first_token_ms = 0, 0.0
-        async with contextlib.aclosing(
-            self._engine.generate(request_id, prompt, sampling, adapter)
-        ) as chunks:
-            async for chunk in chunks:
-                first_token_ms = first_token_ms or (time.monotonic() - started) * 1000
-                output_tokens += len(chunk.token_ids)
-                if chunk.text or chunk.token_ids:
-                    yield Delta(chunk.text, chunk.token_ids)
-                if chunk.finish_reason is not None:
-                    yield Finished(
-                        chunk.finish_reason,
-                        dataclasses.replace(
-                            usage,
-                            cached_tokens=chunk.cached_tokens,
-                            output_tokens=output_tokens,
-                            first_token_ms=first_token_ms,
-                        ),
-                    )
-                    return
         raise EngineUnavailable("the engine ended the answer before its end: try again")
 
     async def _encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -146,6 +130,21 @@ class Generation:
             return
         async with self._pool.lease(version) as lease:
             yield lease
+
+
+async def _answer(
+    call: Call, chunks: AsyncGenerator[EngineChunk, None]
+) -> AsyncGenerator[Delta | Finished, None]:
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
+            if chunk.text or chunk.token_ids:
+                yield Delta(chunk.text, chunk.token_ids)
+            if chunk.finish_reason is not None:
+                call.finish_reason = chunk.finish_reason
+                yield Finished(chunk.finish_reason, call.usage)
+                return
+    raise EngineUnavailable("the engine ended the answer before its end: try again")
 
 
 async def _maybe_in_thread(
