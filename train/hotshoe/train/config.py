@@ -1,0 +1,275 @@
+"""What a training run is told: one TOML file, read once, frozen, refused early.
+
+Paths in the file are relative to the file. Unknown keys are errors that name the nearest known key.
+Nothing here imports torch, so a bad config is refused at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hotshoe.adapter.errors import InvalidConfig, InvalidReference
+from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.train.metrics import METRICS
+
+MAX_RANK = 512
+"""The largest `max_lora_rank` that vLLM knows (vllm/config/lora.py)."""
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and no key that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class DataConfig(Section):
+    """Which rows to learn from, and which to be measured on."""
+
+    train: Path = Field(description="JSONL file of training rows.")
+    heldout: Path | None = Field(
+        default=None, description="JSONL file of rows to be measured on, never trained on."
+    )
+    max_tokens: Annotated[int, Field(ge=8)] | None = Field(
+        default=None,
+        description="Longest row in tokens, prompt and answer. A longer row is an error, never cut. "
+        "Default: the base's context.",
+    )
+
+
+class LoraConfig(Section):
+    """The shape of the adapter."""
+
+    rank: int = Field(
+        default=16, ge=1, le=MAX_RANK, description="Rank of the update; 16 holds a task, 64 a domain."
+    )
+    alpha: float = Field(default=32.0, gt=0, le=4096, description="The update is multiplied by alpha / rank.")
+    targets: tuple[str, ...] | Literal["all-linear", "attention"] = Field(
+        default="all-linear",
+        description="Which modules get an update: every linear one, the textbook's q_proj and v_proj, "
+        "or module names.",
+    )
+    last_layers: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Touch only the last N layers: less to compute, less to forget. Default: all.",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of inputs dropped while training.")
+    rslora: bool = Field(
+        default=False, description="Scale by alpha / sqrt(rank), which keeps high ranks stable."
+    )
+
+
+class TrainingConfig(Section):
+    """How long and how fast to learn."""
+
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Optimizer steps; instead of epochs."
+    )
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Passes over all rows; default 3."
+    )
+    batch_rows: int = Field(default=4, ge=1, description="Rows in one forward pass.")
+    accumulate_batches: int = Field(default=1, ge=1, description="Forward passes in one optimizer step.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Peak rate. Default: from the base's width, see docs/training.md."
+    )
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="The rate after warm-up."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    max_gradient_norm: float = Field(default=1.0, gt=0, description="Longer gradients are shortened.")
+    seed: int = Field(default=7, ge=0, le=2**32 - 1)
+    threads: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="CPU threads. Default: what a short trial on this machine finds fastest."
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give steps or epochs, not both")
+        return self
+
+
+class EvaluationConfig(Section):
+    """How base and adapter are compared on the held-out rows, by greedy generation."""
+
+    metrics: tuple[str, ...] = Field(
+        default=("exact", "f1"), min_length=1, description="Names from hotshoe.train.metrics."
+    )
+    main: str | None = Field(default=None, description="The metric that decides; default: the first.")
+    max_new_tokens: int = Field(
+        default=128, ge=1, description="An answer longer than this counts as not ended."
+    )
+    max_rows: int = Field(
+        default=200, ge=1, description="Held-out rows to generate for, from the top of the file."
+    )
+    batch_rows: int = Field(default=16, ge=1, description="Rows generated for at once.")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(
+                    f"no metric {name!r}{nearest(name, METRICS)}; there are: {', '.join(METRICS)}"
+                )
+        return names
+
+    @model_validator(mode="after")
+    def _main_is_measured(self) -> Self:
+        if self.main is not None and self.main not in self.metrics:
+            raise ValueError(f"main = {self.main!r} is not among metrics: {', '.join(self.metrics)}")
+        return self
+
+    @property
+    def deciding(self) -> str:
+        return self.main or self.metrics[0]
+
+
+class PublishConfig(Section):
+    """What the adapter is called."""
+
+    adapter: str | None = Field(
+        default=None, alias="as", description="org/name, the adapter that gets a new version."
+    )
+
+    @field_validator("adapter")
+    @classmethod
+    def _well_formed(cls, name: str | None) -> str | None:
+        if name is not None:
+            AdapterName.parse(name)
+        return name
+
+
+class TrainConfig(Section):
+    """A whole run. `hotshoe train CONFIG.toml` reads it; `docs/training.md` explains every key."""
+
+    recipe: Literal["sft"] = "sft"
+    base: str = Field(
+        description="The frozen model: a folder, org/repo[@revision] on the Hub, or package:NAME."
+    )
+    parent: str | None = Field(
+        default=None, description="org/name[@selector] of the version to continue from."
+    )
+    data: DataConfig
+    lora: LoraConfig = LoraConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    publish: PublishConfig = Field(default_factory=lambda: PublishConfig.model_validate({}))
+
+    @field_validator("parent")
+    @classmethod
+    def _well_formed(cls, ref: str | None) -> str | None:
+        if ref is not None:
+            AdapterRef.parse(ref)
+        return ref
+
+    @model_validator(mode="after")
+    def _parent_decides_the_shape(self) -> Self:
+        if self.parent is not None and self.lora.model_fields_set:
+            keys = ", ".join(sorted(self.lora.model_fields_set))
+            raise ValueError(f"[lora] {keys}: a run with a parent keeps the parent's shape; leave [lora] out")
+        return self
+
+    @property
+    def adapter(self) -> AdapterName | None:
+        return None if self.publish.adapter is None else AdapterName.parse(self.publish.adapter)
+
+    @property
+    def parent_ref(self) -> AdapterRef | None:
+        return None if self.parent is None else AdapterRef.parse(self.parent)
+
+    def facts(self) -> dict[str, Any]:
+        """The config as it stands in a manifest: plain JSON, no path of this machine."""
+        facts = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"base", "publish"})
+        paths = {"train": self.data.train, "heldout": self.data.heldout}
+        facts["data"] |= {key: path.name for key, path in paths.items() if path is not None}
+        return facts
+
+    @classmethod
+    def read(cls, path: Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:
+        """Read a config file; raise InvalidConfig that names every wrong key.
+
+        overrides: dotted keys with values in TOML's notation (`{"training.steps": "20"}`); text that
+        is no TOML value counts as a string.
+        """
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InvalidConfig(f"there is no config file {path}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(f"{path} is not readable: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidConfig(f"{path} is not TOML: {error}") from error
+        for key, value in (overrides or {}).items():
+            _put(raw, key, value)
+        return cls.parse(raw, folder=path.parent, source=str(path))
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], *, folder: Path, source: str = "config") -> TrainConfig:
+        """Check a config that is already a mapping; relative paths are taken from `folder`."""
+        try:
+            config = cls.model_validate(raw)
+        except ValidationError as error:
+            faults = "\n".join(f"  {_fault(cls, fault)}" for fault in error.errors())
+            raise InvalidConfig(f"{source} is not a training config:\n{faults}") from None
+        except InvalidReference as error:
+            raise InvalidConfig(f"{source} is not a training config:\n  {error}") from None
+        return config._with_paths_from(folder)
+
+    def _with_paths_from(self, folder: Path) -> TrainConfig:
+        data = self.data
+        found = {"train": folder / data.train, "heldout": data.heldout and folder / data.heldout}
+        for key, path in found.items():
+            if path is not None and not path.is_file():
+                raise InvalidConfig(f"data.{key}: there is no file {path}")
+        base = self.base
+        # A folder is written relative to the file, like every other path in it.
+        if ":" not in base and (folder / base / "config.json").is_file():
+            base = str((folder / base).resolve())
+        return self.model_copy(update={"base": base, "data": data.model_copy(update=found)})
+
+
+def nearest(word: str, known: Mapping[str, object]) -> str:
+    """` (did you mean 'x'?)` for a word close to a known one, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _put(raw: dict[str, Any], dotted: str, value: str) -> None:
+    *tables, key = dotted.split(".")
+    for table in tables:
+        raw = raw.setdefault(table, {})
+        if not isinstance(raw, dict):
+            raise InvalidConfig(f"{dotted} cannot be set: {table} is a value, not a table")
+    try:
+        raw[key] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        raw[key] = value
+
+
+def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
+    """One line for one wrong key, in the words of the file."""
+    location = ".".join(str(part) for part in fault["loc"] if part != "function-after")
+    if fault["type"] == "extra_forbidden":
+        *tables, key = fault["loc"]
+        return f"{location}: unknown key{nearest(str(key), _keys_at(model, tables))}"
+    if fault["type"] == "missing":
+        return f"{location}: missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{location}: {message}" if location else message
+
+
+def _keys_at(model: type[BaseModel], tables: list[Any]) -> dict[str, object]:
+    for table in tables:
+        annotation = model.model_fields[table].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return {}
+        model = annotation
+    return {field.alias or name: field for name, field in model.model_fields.items()}

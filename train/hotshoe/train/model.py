@@ -1,0 +1,110 @@
+"""The base and the adapter on it, as torch modules.
+
+The base stays frozen; peft puts the trainable update beside its linear layers.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.train.config import LoraConfig
+from hotshoe.train.machine import Machine
+from hotshoe.train.tokens import Tokenizer
+
+Model = Any
+"""A transformers or peft model; Any, because both are imported where they are used and have no types."""
+
+_ATTENTION = ("q_proj", "v_proj")
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.eos_token_id is None:
+        raise InvalidConfig(
+            f"the tokenizer in {folder} names no eos_token: a model trained with it never stops"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer
+
+
+def load_base(folder: Path, machine: Machine) -> Model:
+    """The base's weights in the machine's dtype, on its device, frozen."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=machine.torch_dtype())
+    return model.to(machine.device).requires_grad_(False)
+
+
+def add_adapter(model: Model, lora: LoraConfig) -> Model:
+    """Wrap the base with a fresh adapter, whose B is zero: it begins as the base itself."""
+    from peft import LoraConfig as PeftLora
+    from peft import get_peft_model
+
+    layers = _last_layers(model, lora.last_layers)
+    return get_peft_model(
+        model,
+        PeftLora(
+            task_type="CAUSAL_LM",
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            use_rslora=lora.rslora,
+            target_modules=list(targets(model, lora)),
+            layers_to_transform=layers,
+        ),
+    )
+
+
+def continue_adapter(model: Model, folder: Path) -> Model:
+    """Wrap the base with a version's adapter, ready to be trained on."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder, is_trainable=True)
+
+
+def targets(model: Model, lora: LoraConfig) -> tuple[str, ...]:
+    """Module names that get an update, sorted; raise InvalidConfig for one that the base lacks.
+
+    peft's own "all-linear" cannot be combined with a choice of layers, so it is spelled out here.
+    """
+    linear = _linear_names(model)
+    if lora.targets == "all-linear":
+        return linear
+    wanted = _ATTENTION if lora.targets == "attention" else lora.targets
+    if missing := sorted(set(wanted) - set(linear)):
+        raise InvalidConfig(
+            f"lora.targets: the base has no linear {', '.join(missing)}; it has {', '.join(linear)}"
+        )
+    return tuple(sorted(set(wanted)))
+
+
+def trainable_parameters(model: Model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _linear_names(model: Model) -> tuple[str, ...]:
+    import torch
+
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        # The output head stands outside the layers; a LoRA there corrupts other tenants' rows in vLLM.
+        if isinstance(module, torch.nn.Linear) and _LAYER.search(name)
+    }
+    return tuple(sorted(names))
+
+
+def _last_layers(model: Model, count: int | None) -> list[int] | None:
+    if count is None:
+        return None
+    total = int(model.config.num_hidden_layers)
+    if count > total:
+        raise InvalidConfig(f"lora.last_layers = {count}: the base has {total} layers")
+    return list(range(total - count, total))

@@ -1,0 +1,89 @@
+"""Writing a run's result: a plain PEFT folder that serves, with the manifest's draft beside it.
+
+    adapter_config.json  adapter_model.safetensors  .hotshoe/manifest.json
+
+The folder is written beside its place and renamed into it, so a killed run leaves no half result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hotshoe.adapter.errors import Unservable
+from hotshoe.adapter.manifest import MANIFEST_PATH, Base, FileEntry, Manifest
+from hotshoe.train.model import Model
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+def write_package(
+    model: Model,
+    out: Path,
+    *,
+    adapter: str,
+    base: Base,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    parent: str | None,
+) -> Manifest:
+    """Save the adapter of a peft model as a folder `out`, which is empty or not there yet.
+
+    Returns the manifest that stands in it. Raises Unservable where the weights are not finite.
+    """
+    folder = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        # Embeddings are the base's own, frozen; peft would copy them into the file when in doubt.
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)
+        config = _settle_config(folder / CONFIG, base)
+        _require_finite(folder / WEIGHTS)
+        manifest = Manifest(
+            adapter=adapter,
+            base=base,
+            rank=max([config["r"], *config.get("rank_pattern", {}).values()]),
+            alpha=float(config["lora_alpha"]),
+            targets=tuple(config["target_modules"]),
+            files=tuple(_entry(folder, name) for name in (CONFIG, WEIGHTS)),
+            training=training,
+            metrics=metrics,
+            parent=parent,
+        )
+        (folder / MANIFEST_PATH).parent.mkdir()
+        (folder / MANIFEST_PATH).write_bytes(manifest.canonical())
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def _settle_config(path: Path, base: Base) -> dict[str, Any]:
+    """Make peft's config the same for the same run: sets sorted, and no path of this machine in it."""
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = base.repo
+    config["revision"] = base.revision or None
+    config["inference_mode"] = True
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return config
+
+
+def _require_finite(path: Path) -> None:
+    from safetensors.torch import load_file
+
+    for name, tensor in load_file(path).items():
+        if not bool(tensor.isfinite().all()):
+            raise Unservable(f"{name} holds NaN or Inf: the run diverged; lower training.learning_rate")
+
+
+def _entry(folder: Path, name: str) -> FileEntry:
+    data = (folder / name).read_bytes()
+    return FileEntry(name, len(data), hashlib.sha256(data).hexdigest())

@@ -1,0 +1,104 @@
+"""From rows to token ids and labels: what is learned, exactly.
+
+The prompt is tokenized by itself, as a server does it, and the answer by itself after it, so training
+and serving see the same ids. Only answers have labels, and the last label is the end-of-sequence
+token: a model that never learned it never stops. Nothing is ever cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.train.data import Example, Fault, Turn, raise_for_faults
+
+NO_LOSS = -100
+"""The label of a token that is read but not learned (torch's ignore_index)."""
+
+Tokenizer = Any
+"""A transformers tokenizer; Any, because transformers is imported where it is used and has no types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row as the model sees it; `labels` is as long as `ids`, NO_LOSS where nothing is learned."""
+
+    where: str
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def learned(self) -> int:
+        """How many tokens carry loss."""
+        return sum(label != NO_LOSS for label in self.labels)
+
+
+def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
+    """Tokenize a row; raise InvalidConfig where the chat template cannot be trained on."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for text, learned in _segments(example, tokenizer):
+        # Only plain text gets a BOS, and only in front: a template writes its own.
+        special = not example.templated and not ids
+        piece = tokenizer(text, add_special_tokens=special)["input_ids"]
+        if learned:
+            piece = [*piece, tokenizer.eos_token_id]
+        ids += piece
+        labels += piece if learned else [NO_LOSS] * len(piece)
+    return Encoded(example.where, tuple(ids), tuple(labels))
+
+
+def encode_all(examples: Sequence[Example], tokenizer: Tokenizer, *, max_tokens: int) -> list[Encoded]:
+    """Tokenize all rows; raise InvalidData naming every row that is longer than `max_tokens`."""
+    rows = [encode(example, tokenizer) for example in examples]
+    faults = [
+        Fault(
+            row.where,
+            f"{len(row.ids)} tokens, over the limit of {max_tokens}: shorten it or raise max_tokens",
+        )
+        for row in rows
+        if len(row.ids) > max_tokens
+    ]
+    raise_for_faults(faults, total=len(rows))
+    return rows
+
+
+def prompt_ids(example: Example, tokenizer: Tokenizer) -> list[int]:
+    """The ids that a server would see for this row's question."""
+    if not example.templated:
+        return list(tokenizer(example.turns[0].content)["input_ids"])
+    return list(tokenizer(render(example.prompt, tokenizer, ask=True), add_special_tokens=False)["input_ids"])
+
+
+def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, ask: bool) -> str:
+    """Turns through the chat template; `ask` ends with the opening of an assistant turn."""
+    if not tokenizer.chat_template:
+        raise InvalidConfig(
+            "the base has no chat template: use {prompt, completion} rows, or a base that is tuned for chat"
+        )
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+
+
+def _segments(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
+    """The row's text in pieces of (text, is it learned); a learned piece goes without its EOS."""
+    if not example.templated:
+        return [(example.turns[0].content, False), (example.answer, True)]
+    pieces: list[tuple[str, bool]] = []
+    done = ""
+    for index, turn in enumerate(example.turns):
+        if turn.role != "assistant":
+            continue
+        asked = render(example.turns[:index], tokenizer, ask=True)
+        told = render(example.turns[: index + 1], tokenizer, ask=False)
+        answer, ended, _ = told.removeprefix(asked).partition(tokenizer.eos_token)
+        if not (asked.startswith(done) and told.startswith(asked) and ended):
+            raise InvalidConfig(
+                f"{example.where}: the base's chat template rewrites earlier turns or does not end an answer "
+                f"with {tokenizer.eos_token!r}; give the rows as {{prompt, completion}} instead"
+            )
+        pieces += [(asked[len(done) :], False), (answer, True)]
+        done = asked + answer + ended
+    return pieces
