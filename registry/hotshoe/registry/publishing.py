@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotshoe.adapter.errors import (
     AdapterNotFound,
@@ -28,6 +28,10 @@ from hotshoe.registry.inspect import README_FILE, inspect, version_files
 from hotshoe.registry.promotion import ATTEMPTS, pause
 from hotshoe.registry.store import Files, Refs, Staged, Store
 from hotshoe.registry.values import Publication
+from hotshoe.registry.verification import SIGNATURE_PATH
+
+if TYPE_CHECKING:
+    from hotshoe.registry.signing import SigningKey
 
 _CHUNK_BYTES = 1 << 20
 
@@ -38,6 +42,11 @@ class Draft:
 
     manifest: Manifest
     files: Files
+
+    def signed(self, key: SigningKey) -> Draft:
+        """The same with a signature beside the manifest."""
+        signature = key.sign(self.manifest.canonical()).encode()
+        return replace(self, files={**self.files, SIGNATURE_PATH: signature})
 
 
 def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, staging: Path) -> Draft:
@@ -77,7 +86,7 @@ def add_version(store: Store, name: AdapterName, draft: Draft, publication: Publ
             refs = store.refs(name)
         except AdapterNotFound:
             refs = Refs(name, {}, {})
-        if there := _same_content(store, refs, publication.manifest_sha256):
+        if there := _same_content(store, refs, draft):
             return there
         number = refs.newest + 1
         try:
@@ -89,12 +98,23 @@ def add_version(store: Store, name: AdapterName, draft: Draft, publication: Publ
     raise RegistryUnavailable(f"{name} is being published to by too many at once: try again")
 
 
-def _same_content(store: Store, refs: Refs, manifest_sha256: str) -> Version | None:
+def _same_content(store: Store, refs: Refs, draft: Draft) -> Version | None:
+    """The version that is this draft already. To be signed, when it was not before, is a change."""
     told = store.publications(refs.adapter) if refs.versions else {}
+    digest, signature = draft.manifest.sha256, draft.files.get(SIGNATURE_PATH)
     for number, commit in refs.versions.items():
-        if commit in told and told[commit].manifest_sha256 == manifest_sha256:
-            return Version(refs.adapter, number, commit, manifest_sha256)
+        if commit not in told or told[commit].manifest_sha256 != digest:
+            continue
+        if signature is None or read_signature(store, refs.adapter, commit) == signature:
+            return Version(refs.adapter, number, commit, digest)
     return None
+
+
+def read_signature(store: Store, adapter: AdapterName, commit: str) -> bytes | None:
+    """What `.hotshoe/signature.json` of a version holds; None where it is not signed."""
+    if SIGNATURE_PATH not in store.tree(adapter, commit):
+        return None
+    return store.read(adapter, commit, SIGNATURE_PATH)
 
 
 def _trained(folder: Path) -> Manifest | None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hotshoe.adapter.errors import (
     RegistryUnavailable,
@@ -42,6 +42,10 @@ from hotshoe.registry.values import (
 )
 from hotshoe.registry.verification import check_tree
 
+if TYPE_CHECKING:
+    from hotshoe.registry.signing import SigningKey
+    from hotshoe.registry.trust import Trust
+
 log = logging.getLogger(__name__)
 
 
@@ -49,10 +53,11 @@ class Registry:
     """Adapters, their versions and aliases, in one store. Synchronous and thread-safe; close it, or use
     it as a context manager."""
 
-    def __init__(self, store: Store, knowledge: Knowledge, cache: Cache) -> None:
+    def __init__(self, store: Store, knowledge: Knowledge, cache: Cache, trust: Trust | None = None) -> None:
         self.store = store
         self._known = knowledge
         self._cache = cache
+        self._trust = trust
 
     @property
     def url(self) -> str:
@@ -67,14 +72,20 @@ class Registry:
         base: BaseModel | None = None,
         actor: str = "",
         message: str = "",
+        sign_with: SigningKey | None = None,
     ) -> Version:
         """Make a PEFT folder the next version; the same content again is the version that it was.
 
-        Raises InvalidRequest where nothing names the base, BaseMismatch, Unservable for what inspection
-        finds, RegistryUnavailable. Whatever it raises, no half version is left; send it again.
+        sign_with: puts a signature beside the manifest. Raises InvalidRequest where nothing names the
+        base, BaseMismatch, Unservable for what inspection finds, Untrusted where the trust policy wants
+        another signature, RegistryUnavailable. Whatever it raises, no half version is left; send it again.
         """
         with self.store.staging() as staging:
             draft = draft_version(folder, name, base, staging)
+            if sign_with is not None:
+                draft = draft.signed(sign_with)
+            if self._trust is not None:
+                self._trust.check_draft(name, draft)
             publication = Publication(actor or user(), message, datetime.now(UTC), draft.manifest.sha256)
             version = add_version(self.store, name, draft, publication)
         self._known.forget(name)
@@ -121,7 +132,9 @@ class Registry:
         """A folder with adapter_config.json and the weights, every byte verified, never to change.
 
         It stays in place until `release` was called as often as `fetch`, or the registry is closed.
+        Raises Untrusted where the trust policy does not take the version, also one that is here already.
         """
+        self.check_trust(version)
 
         def fill(folder: Path) -> Manifest:
             manifest = self.manifest(version)
@@ -131,6 +144,11 @@ class Registry:
             return manifest
 
         return self._cache.hold(version, fill)
+
+    def check_trust(self, version: Version) -> None:
+        """Raise Untrusted unless the trust policy takes the version; without a policy all are taken."""
+        if self._trust is not None:
+            self._trust.check(version, self.manifest(version))
 
     def release(self, version: Version) -> None:
         """Give back what one `fetch` holds; the cache may delete it from now on."""
@@ -160,7 +178,7 @@ class Registry:
 
         expected: the etag that the alias must have (UNSET: it must point nowhere); None: whatever it has.
         promotion_id: the same id sent again changes nothing and returns the move that it made.
-        Raises Conflict, which names the etag and target there are, and VersionNotFound.
+        Raises Conflict, which names the etag and target there are, VersionNotFound, and Untrusted.
         """
         return self.split(
             name, alias, {number: 1}, expected=expected, actor=actor, reason=reason, promotion_id=promotion_id
@@ -181,9 +199,10 @@ class Registry:
         shares = checked_weights(weights)
 
         def targets(refs: Refs) -> tuple[Target, ...]:
-            return tuple(
-                Target(self._known.version(refs, number), weight) for number, weight in shares.items()
-            )
+            chosen = [Target(self._known.version(refs, number), weight) for number, weight in shares.items()]
+            for target in chosen:
+                self.check_trust(target.version)
+            return tuple(chosen)
 
         intent = Intent("promote", expected, actor, reason, promotion_id)
         return move_alias(self.store, self._known, name, alias, intent, targets)

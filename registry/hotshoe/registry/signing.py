@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from hotshoe.adapter.errors import InvalidConfig, Untrusted
 from hotshoe.registry.inspect.strict_json import parse_object
+from hotshoe.registry.verification import SIGNATURE_PATH
 
-SIGNATURE_PATH = ".hotshoe/signature.json"
 MAX_SIGNATURE_BYTES = 16 << 10
 
 _ALGORITHM = "ed25519"

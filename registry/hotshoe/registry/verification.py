@@ -10,7 +10,10 @@ from hotshoe.adapter.errors import Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.version import Version
 
-UNLISTED = frozenset({MANIFEST_PATH, "README.md", ".gitattributes"})
+SIGNATURE_PATH = ".hotshoe/signature.json"
+"""Who vouches for the manifest; it covers it, and so cannot be listed in it."""
+
+UNLISTED = frozenset({MANIFEST_PATH, SIGNATURE_PATH, "README.md", ".gitattributes"})
 """What a version's tree holds beside the files that its manifest lists; never loaded by an engine."""
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
