@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
-from hotshoe.cli import queries, serving, training, versions
+from hotshoe.cli import keys, queries, serving, training, upkeep, versions
 
 app = typer.Typer(
     name="hotshoe",
     help="One frozen base model, many tenants' LoRA adapters, swapped per request.",
-    epilog="Adapters are named org/name\\[@selector]; the selector is v7, an alias such as prod, or a commit. "
-    "Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
+    epilog="Adapters are named org/name\\[@selector]; the selector is v7, an alias such as prod, or a "
+    "commit. Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command(rich_help_panel="Make versions")(training.train)
-app.command(rich_help_panel="Make versions")(versions.publish)
-app.command(rich_help_panel="Move aliases")(versions.promote)
-app.command(rich_help_panel="Move aliases")(versions.rollback)
-app.command("list", rich_help_panel="Look")(queries.list_adapters)
-app.command(rich_help_panel="Look")(queries.show)
-app.command(rich_help_panel="Look")(queries.history)
-app.command(rich_help_panel="Serve")(serving.serve)
-app.command(rich_help_panel="Serve")(serving.generate)
+VERBS: dict[str, dict[str, Callable[..., None]]] = {
+    "Make versions": {
+        "train": training.train,
+        "publish": versions.publish,
+        "import": versions.import_foreign,
+    },
+    "Move aliases": {"promote": versions.promote, "rollback": versions.rollback, "unset": versions.unset},
+    "Look": {
+        "list": queries.list_adapters,
+        "show": queries.show,
+        "history": queries.history,
+        "diff": queries.diff,
+    },
+    "Serve": {"serve": serving.serve, "generate": serving.generate},
+    "Look after": {
+        "verify": upkeep.verify,
+        "gc": upkeep.gc,
+        "mirror": upkeep.mirror,
+        "keygen": keys.keygen,
+    },
+}
+for panel, verbs in VERBS.items():
+    for name, verb in verbs.items():
+        app.command(name, rich_help_panel=panel)(verb)
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
-"""Verbs that read the registry: list, show, history."""
+"""Verbs that read the registry: list, show, history, diff."""
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef
 from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, print_table, printable, verb
 from hotshoe.cli.versions import move_json
 
@@ -18,15 +20,23 @@ NAMES_SHOWN = 4
 
 @verb
 def list_adapters(
-    org: Annotated[str, typer.Option("--org", help="Only adapters of this org.")] = "",
+    org: Annotated[str | None, typer.Option("--org", help="Only adapters of this org.")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Only of this base; a part of its name.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
+    alias: Annotated[str | None, typer.Option("--alias", help="Only those with this alias.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Only those whose newest version has it, as exact>=0.9.")
+    ] = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List adapters with their newest version, aliases and metrics."""
     from hotshoe.registry import open_registry
+    from hotshoe.registry.search import MetricTest, Query
 
+    query = Query(org, base, tag, alias, MetricTest.parse(metric) if metric else None)
     with open_registry(registry) as opened:
-        found = [each for each in opened.adapters() if not org or each.adapter.org == org]
+        found = opened.adapters(query)
         place = opened.url
     if as_json:
         print_json(
@@ -43,10 +53,11 @@ def list_adapters(
             ]
         )
     elif not found:
-        typer.echo(f"no adapters in {place}: `hotshoe publish FOLDER --as org/name` makes one")
+        asked = " that match" if query != Query() else ""
+        typer.echo(f"no adapters{asked} in {place}: `hotshoe publish FOLDER --as org/name` makes one")
     else:
         print_table(
-            f"{len(found)} adapters in {place}",
+            f"adapters in {place}: {len(found)}",
             ("adapter", "latest", "aliases", "base", "metrics"),
             (
                 (
@@ -84,19 +95,38 @@ def show(
 def history(
     name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The adapter.")],
     alias: Annotated[str | None, typer.Option("--alias", help="Only the moves of this alias.")] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--at",
+            formats=[
+                "%Y-%m-%dT%H:%M:%S%z",
+                "%Y-%m-%dT%H:%M%z",
+                "%Y-%m-%dT%H:%M:%S",
+                "%Y-%m-%dT%H:%M",
+                "%Y-%m-%d",
+            ],
+            help="Where the alias (prod if none is named) pointed then; UTC unless a zone is given.",
+        ),
+    ] = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show who moved which alias, when, why, from where to where; the newest last."""
     from hotshoe.registry import open_registry
 
+    adapter = AdapterName.parse(name)
     with open_registry(registry) as opened:
-        moves = [move_json(move) for move in opened.history(AdapterName.parse(name), alias)]
+        if at is None:
+            found = opened.history(adapter, alias)
+        else:
+            found = [opened.at(adapter, alias or DEFAULT_ALIAS, at if at.tzinfo else at.replace(tzinfo=UTC))]
+    moves = [move_json(move) for move in found]
     if as_json:
-        print_json(moves)
+        print_json(moves[0] if at else moves)
         return
     print_table(
-        f"{len(moves)} moves of {name}",
+        f"{name}@{alias or DEFAULT_ALIAS} at {at:%Y-%m-%d %H:%M}" if at else f"moves of {name}: {len(moves)}",
         ("when", "alias", "from", "to", "who", "why"),
         (
             (
@@ -112,27 +142,80 @@ def history(
     )
 
 
+@verb
+def diff(
+    before: Annotated[str, typer.Argument(metavar="ORG/NAME@VERSION", help="The one to compare with.")],
+    after: Annotated[str, typer.Argument(metavar="ORG/NAME@VERSION", help="The other one.")],
+    modules: Annotated[
+        int, typer.Option("--modules", help="How many of the most moved modules to show.")
+    ] = 10,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what differs between two versions: config, data, metrics, and how far each module moved."""
+    from hotshoe.registry import open_registry
+    from hotshoe.registry.diff import diff as compare
+
+    with open_registry(registry) as opened:
+        one, two = (opened.resolve(AdapterRef.parse(ref)) for ref in (before, after))
+        with opened.fetched(one) as first, opened.fetched(two) as second:
+            found = compare((opened.manifest(one), first), (opened.manifest(two), second))
+    if as_json:
+        print_json({"before": str(one), "after": str(two), "same": found.same, **_fields(found)})
+        return
+    if found.same:
+        typer.echo(f"{one} and {two} are the same")
+        return
+    parts = ("facts", "config", "training", "metrics", "files")
+    print_table(
+        f"{one} -> {two}",
+        ("what", "before", "after"),
+        (
+            (f"{part}.{change.name}", _side(change.before), _side(change.after))
+            for part in parts
+            for change in getattr(found, part)
+        ),
+    )
+    print_table(
+        "weights: Frobenius norm of each module's update",
+        ("module", "before", "after", "distance"),
+        (
+            (each.module, f"{each.before:.4g}", f"{each.after:.4g}", f"{each.change:.4g}")
+            for each in found.modules[:modules]
+        ),
+    )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+
+
+def _side(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _show_adapter(state: AdapterState, *, as_json: bool) -> None:
+    from hotshoe.registry import targets_text
+
     if as_json:
         print_json(
             {
                 "adapter": str(state.adapter),
                 "aliases": {
-                    name: {"version": each.version.tag, "etag": each.etag, "at": each.move.at}
+                    name: {"target": targets_text(each.targets), "etag": each.etag, "at": each.move.at}
                     for name, each in state.aliases.items()
                 },
                 "versions": [_version_json(each) for each in state.versions],
             }
         )
         return
-    pointing = {each.version.number: name for name, each in state.aliases.items()}
     print_table(
         str(state.adapter),
         ("version", "alias", "published", "by", "base", "rank", "metrics", "message"),
         (
             (
                 each.version.tag,
-                pointing.get(each.version.number, ""),
+                ", ".join(_aliases_of(state, each)),
                 f"{each.publication.at:%Y-%m-%d %H:%M:%SZ}",
                 each.publication.actor,
                 each.manifest.base.repo,
@@ -144,7 +227,16 @@ def _show_adapter(state: AdapterState, *, as_json: bool) -> None:
         ),
     )
     for name, alias in sorted(state.aliases.items()):
-        typer.echo(f"{name} -> {alias.version.tag}  etag {alias.etag}  {printable(alias.move.reason)}")
+        target = targets_text(alias.targets)
+        typer.echo(f"{name} -> {target}  etag {alias.etag}  {printable(alias.move.reason)}")
+
+
+def _aliases_of(state: AdapterState, version: VersionState) -> list[str]:
+    return [
+        name
+        for name, alias in sorted(state.aliases.items())
+        if any(target.version == version.version for target in alias.targets)
+    ]
 
 
 def _show_version(state: VersionState, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that write to the registry: publish, promote, rollback."""
+"""Verbs that make versions and move aliases: publish, import, promote, rollback, unset."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias
 from hotshoe.cli.verb import ActorOption, JsonOption, RegistryOption, default_actor, print_json, verb
 
 if TYPE_CHECKING:
+    from hotshoe.adapter.version import Version
     from hotshoe.registry import Move
 
+MessageOption = Annotated[str, typer.Option("--message", "-m", help="What is new in it.")]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", envvar="HOTSHOE_SIGNING_KEY", metavar="FILE", help="Sign with this key of `hotshoe keygen`."
+    ),
+]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")]
 ExpectedOption = Annotated[
     str | None,
@@ -37,7 +45,8 @@ def publish(
             help="The base it was trained on; needed where the folder has no manifest.",
         ),
     ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="What is new in it.")] = "",
+    message: MessageOption = "",
+    key: KeyOption = None,
     actor: ActorOption = "",
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -46,6 +55,7 @@ def publish(
 
     The files are inspected first. The same content published again is the same version.
     """
+    from hotshoe.cli.keys import signing_key
     from hotshoe.registry import open_registry
     from hotshoe.registry.base import fetch_base
 
@@ -57,38 +67,114 @@ def publish(
             base=fetch_base(base) if base else None,
             actor=actor or default_actor(),
             message=message,
+            sign_with=signing_key(key),
         )
-    if as_json:
-        print_json({"version": str(version), "commit": version.commit, "manifest": version.manifest_sha256})
-    else:
-        typer.echo(str(version))
+    _print_version(version, as_json=as_json)
+
+
+@verb
+def import_foreign(
+    source: Annotated[str, typer.Argument(help="A PEFT folder, or a Hub repo org/name[@revision].")],
+    name: Annotated[
+        str, typer.Option("--as", metavar="ORG/NAME", help="The adapter it becomes a version of.")
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="FOLDER_OR_REPO", help="Its base. Default: the one it names itself."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Convert an old .bin, in a process that can only read tensors."),
+    ] = False,
+    message: MessageOption = "",
+    key: KeyOption = None,
+    actor: ActorOption = "",
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import an adapter that was not made by Hotshoe; inspected like any other."""
+    import tempfile
+
+    from hotshoe.cli.keys import signing_key
+    from hotshoe.registry import open_registry
+    from hotshoe.registry.base import fetch_base
+    from hotshoe.registry.hub_import import repo_fetcher
+    from hotshoe.registry.importing import import_adapter, named_base
+
+    adapter = AdapterName.parse(name)
+    with tempfile.TemporaryDirectory(prefix="hotshoe-import-") as scratch, open_registry(registry) as opened:
+        folder = import_adapter(
+            source, Path(scratch) / "adapter", fetch=repo_fetcher(Path(scratch)), allow_pickle=allow_pickle
+        )
+        version = opened.publish(
+            folder,
+            adapter,
+            base=fetch_base(base or named_base(folder)),
+            actor=actor or default_actor(),
+            message=message or f"imported from {source}",
+            sign_with=signing_key(key),
+        )
+    _print_version(version, as_json=as_json)
 
 
 @verb
 def promote(
-    ref: Annotated[str, typer.Argument(metavar="ORG/NAME@VERSION", help="The version, for example v7.")],
-    alias: Annotated[str, typer.Argument(help="The alias to move, for example prod.")],
+    ref: Annotated[
+        str, typer.Argument(metavar="ORG/NAME@VERSION", help="The version, for example acme/support@v7.")
+    ],
+    alias: Annotated[
+        str,
+        typer.Argument(
+            metavar="ALIAS", help="The alias to move, for example prod; or a split, canary=v8:10,v7:90."
+        ),
+    ],
     reason: ReasonOption,
     expected: ExpectedOption = None,
     actor: ActorOption = "",
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Point an alias at a version. Servers follow within seconds, without a restart."""
+    """Point an alias at a version, or split it by weight. Servers follow within seconds, without a restart.
+
+    A split names its versions itself: hotshoe promote acme/support canary=v8:10,v7:90 --reason "try v8"
+    """
     from hotshoe.registry import open_registry
+    from hotshoe.registry.aliases import parse_split
 
     parsed = AdapterRef.parse(ref)
-    if parsed.selector is None:
+    splits = "=" in alias
+    if splits and parsed.selector is not None:
+        raise InvalidReference(f"{alias} names its versions itself: write {parsed.adapter} without @")
+    if not splits and parsed.selector is None:
         raise InvalidReference(f"{ref} names no version: write {ref}@v1 (`hotshoe show {ref}` lists them)")
     with open_registry(registry) as opened:
-        move = opened.promote(
+        name, weights = parse_split(alias) if splits else (alias, {opened.resolve(parsed).number: 1})
+        move = opened.split(
             parsed.adapter,
-            Alias(alias).name,
-            opened.resolve(parsed).number,
+            Alias(name).name,
+            weights,
             expected=expected,
             actor=actor or default_actor(),
             reason=reason,
         )
+    _print_move(move, as_json=as_json)
+
+
+@verb
+def unset(
+    ref: Annotated[str, typer.Argument(metavar="ORG/NAME@ALIAS", help="The alias, for example canary.")],
+    reason: ReasonOption,
+    expected: ExpectedOption = None,
+    actor: ActorOption = "",
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an alias point nowhere; its history stays."""
+    from hotshoe.registry import open_registry
+
+    adapter, alias = _adapter_and_alias(ref)
+    with open_registry(registry) as opened:
+        move = opened.unset(adapter, alias, expected=expected, actor=actor or default_actor(), reason=reason)
     _print_move(move, as_json=as_json)
 
 
@@ -104,16 +190,10 @@ def rollback(
     """Point an alias back at what it pointed to before."""
     from hotshoe.registry import open_registry
 
-    parsed = AdapterRef.parse(ref)
-    if not isinstance(parsed.selector, Alias):
-        raise InvalidReference(f"{ref} names no alias: write {parsed.adapter}@prod")
+    adapter, alias = _adapter_and_alias(ref)
     with open_registry(registry) as opened:
         move = opened.rollback(
-            parsed.adapter,
-            parsed.selector.name,
-            expected=expected,
-            actor=actor or default_actor(),
-            reason=reason,
+            adapter, alias, expected=expected, actor=actor or default_actor(), reason=reason
         )
     _print_move(move, as_json=as_json)
 
@@ -133,6 +213,20 @@ def move_json(move: Move) -> dict[str, Any]:
         "promotion_id": move.promotion_id,
         "at": move.at,
     }
+
+
+def _adapter_and_alias(ref: str) -> tuple[AdapterName, str]:
+    parsed = AdapterRef.parse(ref)
+    if not isinstance(parsed.selector, Alias):
+        raise InvalidReference(f"{ref} names no alias: write {parsed.adapter}@prod")
+    return parsed.adapter, parsed.selector.name
+
+
+def _print_version(version: Version, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"version": str(version), "commit": version.commit, "manifest": version.manifest_sha256})
+    else:
+        typer.echo(str(version))
 
 
 def _print_move(move: Move, *, as_json: bool) -> None:

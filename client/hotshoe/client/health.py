@@ -16,7 +16,9 @@ SERVING = b"\x08\x01"
 def is_ready(target: str, *, timeout_seconds: float = 3.0) -> bool:
     """Whether the server at `target` says SERVING within the time."""
     with grpc.insecure_channel(target) as channel:
-        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/grpc.health.v1.Health/Check"
+        )
         try:
             answer: bytes = check(b"", timeout=timeout_seconds)
         except grpc.RpcError:

@@ -6,6 +6,7 @@ for inspection alone). Weights in the old pickle format are converted only when 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,17 @@ def import_adapter(
     if not (into / WEIGHTS_FILE).exists():
         _convert(folder, into, source, allow_pickle, seconds)
     return into
+
+
+def named_base(folder: Path) -> str:
+    """The base that an adapter's own config names; InvalidRequest where it names none."""
+    try:
+        named = json.loads((folder / CONFIG_FILE).read_bytes())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        named = None
+    if not isinstance(named, str) or not named:
+        raise InvalidRequest(f"{CONFIG_FILE} does not say which base it was trained for: name it with --base")
+    return named
 
 
 def _folder(source: str | Path, fetch: Fetch | None) -> Path:
