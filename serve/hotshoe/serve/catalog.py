@@ -18,6 +18,7 @@ from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Al
 from hotshoe.adapter.version import Version
 from hotshoe.registry import Registry, Target, targets_text
 from hotshoe.registry.aliases import choose
+from hotshoe.serve.journal import Journal
 from hotshoe.serve.pool import AdapterPool
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,15 @@ class Catalog:
     the registry is only ever called in threads.
     """
 
-    def __init__(self, registry: Registry, pool: AdapterPool, *, poll_seconds: float = 0.25) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        pool: AdapterPool,
+        *,
+        poll_seconds: float = 0.25,
+        journal: Journal | None = None,
+    ) -> None:
+        self._journal = journal or Journal()
         self._registry = registry
         self._pool = pool
         self._poll_seconds = poll_seconds
@@ -159,6 +168,7 @@ class Catalog:
                 return
             except HotshoeError as error:
                 self._stuck[ref] = error
+                self._journal.stuck(ref, error)
                 log.warning("%s stays as it is, its new version cannot be loaded: %s", ref, error)
                 if isinstance(error, Refused):
                     return  # It lies in the version itself; the next move is the next try.
@@ -174,7 +184,9 @@ class Catalog:
         if (old := self._known.get(ref)) is not None:
             self._known[ref] = new
             self._draining.update(_versions(old))
-            log.info("%s now answers with %s, was %s", ref, targets_text(new), targets_text(old))
+            now, before = targets_text(new), targets_text(old)
+            self._journal.moved(ref, now=now, before=before)
+            log.info("%s now answers with %s, was %s", ref, now, before)
 
     def _forget(self, ref: AdapterRef) -> None:
         self._stuck.pop(ref, None)

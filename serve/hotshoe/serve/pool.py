@@ -16,6 +16,7 @@ from hotshoe.adapter.errors import AdapterLoadFailed, HotshoeError, Refused
 from hotshoe.adapter.version import Version
 from hotshoe.serve.engine import Engine, EngineAdapter
 from hotshoe.serve.failures import Failures
+from hotshoe.serve.journal import Journal
 from hotshoe.serve.slots import Load, Slots, Wait
 
 log = logging.getLogger(__name__)
@@ -54,11 +55,18 @@ class AdapterPool:
     """
 
     def __init__(
-        self, engine: Engine, source: Source, *, capacity: int, failures: Failures | None = None
+        self,
+        engine: Engine,
+        source: Source,
+        *,
+        capacity: int,
+        failures: Failures | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._engine = engine
         self._source = source
         self._failures = failures or Failures()
+        self._journal = journal or Journal()
         self._slots = Slots(capacity)
         self._ids = itertools.count(1)  # Never reused: a failed load can leave its id behind in the engine.
         self._loaded: dict[str, _Loaded] = {}
@@ -102,6 +110,7 @@ class AdapterPool:
         self._slots, unload = self._slots.retire(name)
         if unload:
             self._freed.set()
+            self._journal.retired(version)
             await self._unload(self._loaded.pop(name))
         return name not in self._slots.held
 
@@ -149,8 +158,10 @@ class AdapterPool:
 
     async def _load(self, version: Version, evicted: _Loaded | None) -> None:
         name = version.engine_name
+        started = time.monotonic()
         try:
             if evicted is not None:
+                self._journal.evicted(evicted.version)
                 await self._unload(evicted)
             adapter = await self._add(version)
         except BaseException as error:
@@ -158,6 +169,8 @@ class AdapterPool:
             explained = _explained(version, error)
             if isinstance(explained, Refused):
                 self._failures.remember(name, explained)
+            if isinstance(explained, HotshoeError):
+                self._journal.load_failed(version, explained)
             if explained is error:
                 raise
             raise explained from error
@@ -165,6 +178,7 @@ class AdapterPool:
             self._loaded[name] = _Loaded(version, adapter)
             self._slots = self._slots.on_loaded(name)
             self._failures.forget(name)
+            self._journal.loaded(version, seconds=time.monotonic() - started)
             log.info("loaded %s", version)
         finally:
             del self._loads[name]
