@@ -30,8 +30,8 @@ class Recorder(EchoEngine):
     order. gate: adding waits until it is set. faults: adding `acme/NAME` raises this.
     """
 
-    def __init__(self) -> None:
-        super().__init__(BASE)
+    def __init__(self, *, context_tokens: int = 2048, token_seconds: float = 0.0) -> None:
+        super().__init__(BASE, context_tokens=context_tokens, token_seconds=token_seconds)
         self.held: dict[int, str] = {}
         self.most = 0
         self.added: list[int] = []

@@ -1,0 +1,177 @@
+"""The use case: prompts that fit, adapters held as long as they are used, engine work that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+import pytest
+from support.recorder import Recorder, Shelves, until_idle, version
+
+from hotshoe.adapter.errors import EngineUnavailable, InvalidRequest, PromptTooLong
+from hotshoe.adapter.reference import AdapterRef
+from hotshoe.adapter.version import Version
+from hotshoe.serve.engine import EngineAdapter, EngineChunk
+from hotshoe.serve.generation import Generation
+from hotshoe.serve.pool import AdapterPool
+from hotshoe.wire.values import (
+    Chat,
+    Completion,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    Prompt,
+    Resolved,
+    Sampling,
+    Text,
+    Tokens,
+)
+
+SUPPORT = version("support", 7)
+REF = AdapterRef.parse("acme/support@prod")
+
+
+class OneVersion:
+    """A catalog that knows one version."""
+
+    async def resolve(self, ref: AdapterRef, *, session: str | None = None) -> Version:
+        return SUPPORT
+
+
+class Parts:
+    def __init__(self, engine: Recorder | None = None) -> None:
+        self.engine = engine or Recorder()
+        self.pool = AdapterPool(self.engine, Shelves(), capacity=2)
+        self.generation = Generation(self.engine, OneVersion(), self.pool)
+
+    async def complete(
+        self, prompt: Prompt, *, adapter: AdapterRef | None = None, sampling: Sampling | None = None
+    ) -> Completion:
+        request = GenerateRequest(prompt, adapter, sampling or Sampling())
+        return await self.generation.complete(request, request_id="r")
+
+
+async def test_a_stream_is_who_answers_then_pieces_then_the_end() -> None:
+    parts = Parts()
+    stream = parts.generation.stream(GenerateRequest(Text("hi"), REF), request_id="r")
+    events = [event async for event in stream]
+    assert isinstance(events[0], Resolved)
+    assert str(events[0]) == "acme/support@v7"
+    assert (events[0].commit, events[0].manifest_sha256) == (SUPPORT.commit, SUPPORT.manifest_sha256)
+    assert all(isinstance(event, Delta) for event in events[1:-1])
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "1 acme/support: hi"
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (end.usage.prompt_tokens, end.usage.output_tokens) == (2, len("1 acme/support: hi"))
+    assert end.usage.first_token_ms >= end.usage.load_ms > 0
+
+
+async def test_the_base_answers_where_no_adapter_is_named() -> None:
+    answer = await Parts().complete(Text("hi"))
+    assert (answer.text, str(answer.resolved)) == ("base: hi", "base")
+    assert answer.usage.load_ms == 0
+
+
+@pytest.mark.parametrize(
+    "prompt", [Text("hi"), Tokens(tuple(b"hi")), Chat((Message("user", "hi"),))], ids=["text", "ids", "chat"]
+)
+async def test_each_form_of_a_prompt_is_answered(prompt: Prompt) -> None:
+    assert (await Parts().complete(prompt)).text == "base: hi"
+
+
+async def test_a_long_prompt_is_encoded_beside_the_event_loop() -> None:
+    engine = Recorder(context_tokens=50_000)
+    answer = await Parts(engine).complete(Text("x" * 10_000), sampling=Sampling(max_tokens=4))
+    assert answer.usage.prompt_tokens == 10_000
+
+
+@pytest.mark.parametrize(
+    ("length", "max_tokens", "answered"),
+    [(2, None, 8), (2, 3, 3), (2047, None, 1), (2040, 100, 8), (2047, 100, 1)],
+)
+async def test_the_answer_is_as_long_as_asked_for_and_as_the_context_allows(
+    length: int, max_tokens: int | None, answered: int
+) -> None:
+    answer = await Parts().complete(Tokens((65,) * length), sampling=Sampling(max_tokens=max_tokens))
+    assert answer.usage.output_tokens == answered
+
+
+async def test_an_answer_that_was_cut_says_length() -> None:
+    answer = await Parts().complete(Text("hi"), sampling=Sampling(max_tokens=3))
+    assert (answer.text, answer.finish_reason) == ("bas", FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize("length", [2048, 5000])
+async def test_a_prompt_that_fills_the_context_is_refused_with_both_lengths(length: int) -> None:
+    with pytest.raises(PromptTooLong, match=f"has {length} tokens, and the context holds 2048"):
+        await Parts().complete(Text("x" * length))
+
+
+@pytest.mark.parametrize("ids", [(1, 256), (999_999, 1)])
+async def test_a_token_outside_of_the_vocabulary_is_refused_by_name(ids: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidRequest, match=f"token id {max(ids)} is not in the base's vocabulary of 256"):
+        await Parts().complete(Tokens(ids))
+
+
+async def test_more_tokens_than_the_context_has_left_cannot_be_demanded() -> None:
+    with pytest.raises(InvalidRequest, match="min_tokens 20 is over the 8 tokens"):
+        await Parts().complete(Tokens((65,) * 2040), sampling=Sampling(min_tokens=20))
+
+
+async def test_a_refused_prompt_loads_no_adapter() -> None:
+    parts = Parts()
+    with pytest.raises(PromptTooLong):
+        await parts.complete(Text("x" * 5000), adapter=REF)
+    assert parts.engine.added == []
+
+
+async def test_closing_a_stream_ends_the_work_and_gives_the_adapter_back() -> None:
+    parts = Parts()
+    stream = parts.generation.stream(GenerateRequest(Text("hi"), REF), request_id="r")
+    async with contextlib.aclosing(stream):
+        await anext(stream)
+        await anext(stream)
+        assert parts.engine.running == {"r"}
+        assert parts.pool.leases(SUPPORT) == 1
+    assert parts.engine.running == set()
+    assert parts.pool.leases(SUPPORT) == 0
+
+
+async def test_cancelling_an_answer_ends_the_work_and_gives_the_adapter_back() -> None:
+    engine = Recorder(token_seconds=0.01)
+    parts = Parts(engine)
+    task = asyncio.create_task(parts.complete(Text("hi"), adapter=REF))
+    await until_idle()
+    assert engine.running
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert engine.running == set()
+    assert parts.pool.leases(SUPPORT) == 0
+
+
+async def test_an_engine_that_dies_during_an_answer_gives_the_adapter_back() -> None:
+    parts = Parts()
+    stream = parts.generation.stream(GenerateRequest(Text("hi"), REF), request_id="r")
+    await anext(stream)
+    parts.engine.die()
+    with pytest.raises(EngineUnavailable):
+        await anext(stream)
+    assert parts.pool.leases(SUPPORT) == 0
+
+
+class Silent(Recorder):
+    """Ends its answers without an end."""
+
+    async def generate(
+        self, request_id: str, prompt: tuple[int, ...], sampling: Sampling, adapter: EngineAdapter | None
+    ) -> AsyncGenerator[EngineChunk, None]:
+        yield EngineChunk("ba", (98, 97), None, len(prompt), 0)
+
+
+async def test_an_answer_without_an_end_is_an_error_and_not_a_short_answer() -> None:
+    with pytest.raises(EngineUnavailable, match="before its end"):
+        await Parts(Silent()).complete(Text("hi"))

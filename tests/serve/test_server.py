@@ -1,0 +1,363 @@
+"""The server, as anybody who speaks gRPC sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.adapters import SUPPORT
+from support.serving import Served, echo_server
+
+from hotshoe.adapter.errors import AddressInUse, EngineUnavailable
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.server import running
+from hotshoe.v1 import inference_pb2 as pb
+from hotshoe.v1 import inference_pb2_grpc
+
+INFERENCE = "hotshoe.v1.Inference"
+
+
+@pytest.fixture(scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with echo_server(tmp_path_factory.mktemp("served"), max_message_bytes=100_000) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def calling(address: str) -> AsyncIterator[inference_pb2_grpc.InferenceAsyncStub]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: inference_pb2_grpc.InferenceAsyncStub = inference_pb2_grpc.InferenceStub(channel)
+        yield stub
+
+
+def ask(text: str = "hi", adapter: str = "", **sampling: Any) -> pb.Generation:
+    return pb.Generation(text=text, adapter=adapter, sampling=pb.Sampling(**sampling))
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """The one ErrorInfo of a refusal."""
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(details)
+    assert status.code == error.code().value[0]
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info
+
+
+# What it answers
+
+
+async def test_the_base_answers_where_no_adapter_is_named(served: Served) -> None:
+    async with calling(served.address) as stub:
+        answer = await stub.Generate(pb.GenerateRequest(generation=ask()))
+    assert answer.text == "base: hi"
+    assert answer.finished.reason == pb.FINISH_REASON_STOP
+    assert (answer.finished.usage.prompt_tokens, answer.finished.usage.output_tokens) == (2, 8)
+    assert (answer.resolved.base.repo, answer.resolved.adapter) == ("tiny", "")
+
+
+@pytest.mark.parametrize("name", ["acme/support", "acme/support@prod", "acme/support@v1"])
+async def test_an_adapter_answers_and_says_which_version_it_was(served: Served, name: str) -> None:
+    async with calling(served.address) as stub:
+        answer = await stub.Generate(pb.GenerateRequest(generation=ask(adapter=name)))
+    assert answer.text.endswith(" acme/support: hi")
+    assert (answer.resolved.adapter, answer.resolved.version) == ("acme/support", "v1")
+    assert (len(answer.resolved.commit), len(answer.resolved.manifest_sha256)) == (40, 64)
+
+
+async def test_a_stream_names_the_version_first_and_the_cost_last(served: Served) -> None:
+    async with calling(served.address) as stub:
+        call = stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask(adapter="acme/support")))
+        events = [message async for message in call]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["resolved", *["delta"] * (len(kinds) - 2), "finished"]
+    assert events[0].resolved.version == "v1"
+    text = "".join(event.delta.text for event in events)
+    assert text.endswith(" acme/support: hi")
+    assert sum(len(event.delta.token_ids) for event in events) == events[-1].finished.usage.output_tokens
+
+
+async def test_base_and_adapters_at_once_answer_each_for_themselves(served: Served) -> None:
+    voices = ["", "acme/support@v1", "acme/support@v2", "globex/legal"]
+
+    async def one(number: int) -> bool:
+        voice = voices[number % len(voices)]
+        answer = await stub.Generate(pb.GenerateRequest(generation=ask(f"prompt {number}", voice)))
+        expected = f"{voice.partition('@')[0] or 'base'}: prompt {number}"
+        return answer.text.endswith(expected)
+
+    async with calling(served.address) as stub:
+        assert all(await asyncio.gather(*(one(number) for number in range(64))))
+
+
+async def test_adapters_are_listed_page_by_page(served: Served) -> None:
+    async with calling(served.address) as stub:
+        await stub.Generate(pb.GenerateRequest(generation=ask(adapter="acme/support@v2")))
+        first = await stub.ListAdapters(pb.ListAdaptersRequest(page_size=1))
+        request = pb.ListAdaptersRequest(page_size=1, page_token=first.next_page_token)
+        second = await stub.ListAdapters(request)
+        of_org = await stub.ListAdapters(pb.ListAdaptersRequest(org="globex"))
+    (support,), (legal,) = first.adapters, second.adapters
+    assert (support.name, support.latest, dict(support.aliases)) == ("acme/support", "v2", {"prod": "v1"})
+    assert "v2" in support.resident
+    assert (legal.name, second.next_page_token) == ("globex/legal", "")
+    assert [each.name for each in of_org.adapters] == ["globex/legal"]
+
+
+async def test_a_promotion_takes_effect_within_two_seconds_without_a_restart(tmp_path: Path) -> None:
+    async with echo_server(tmp_path) as served, calling(served.address) as stub:
+        request = pb.GenerateRequest(generation=ask(adapter="acme/support@prod"))
+        assert (await stub.Generate(request)).resolved.version == "v1"
+        served.registry.promote(SUPPORT, "prod", 2)
+        async with asyncio.timeout(2):
+            while (await stub.Generate(request)).resolved.version != "v2":
+                await asyncio.sleep(0.01)
+
+
+async def test_a_stream_begun_before_a_promotion_finishes_on_the_old_version(tmp_path: Path) -> None:
+    async with echo_server(tmp_path, token_seconds=0.05) as served, calling(served.address) as stub:
+        generation = ask(adapter="acme/support@prod")
+        events = aiter(stub.StreamGenerate(pb.StreamGenerateRequest(generation=generation)))
+        old = [await anext(events), await anext(events)]
+        served.registry.promote(SUPPORT, "prod", 2)
+        async with asyncio.timeout(5):
+            while (await stub.Generate(pb.GenerateRequest(generation=generation))).resolved.version != "v2":
+                pass
+        old += [message async for message in events]
+    assert old[0].resolved.version == "v1"
+    assert old[-1].WhichOneof("event") == "finished"
+    assert "".join(event.delta.text for event in old).endswith(" acme/support: hi")
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("generation", "code", "reason"),
+    [
+        (pb.Generation(), "INVALID_ARGUMENT", "EMPTY_PROMPT"),
+        (ask(""), "INVALID_ARGUMENT", "EMPTY_PROMPT"),
+        (pb.Generation(tokens=pb.Tokens()), "INVALID_ARGUMENT", "EMPTY_PROMPT"),
+        (pb.Generation(chat=pb.Chat()), "INVALID_ARGUMENT", "EMPTY_PROMPT"),
+        (
+            pb.Generation(chat=pb.Chat(messages=[pb.Message(role="robot", content="x")])),
+            "INVALID_ARGUMENT",
+            "INVALID_REQUEST",
+        ),
+        (
+            pb.Generation(chat=pb.Chat(messages=[pb.Message(role="tool", content="x")])),
+            "INVALID_ARGUMENT",
+            "INVALID_REQUEST",
+        ),
+        (pb.Generation(tokens=pb.Tokens(ids=[256])), "INVALID_ARGUMENT", "INVALID_REQUEST"),
+        (ask("x" * 2048), "INVALID_ARGUMENT", "PROMPT_TOO_LONG"),
+        (ask(temperature=-1), "INVALID_ARGUMENT", "INVALID_REQUEST"),
+        (ask(temperature=float("nan")), "INVALID_ARGUMENT", "INVALID_REQUEST"),
+        (ask(max_tokens=0), "INVALID_ARGUMENT", "INVALID_REQUEST"),
+        (ask(stop=[""]), "INVALID_ARGUMENT", "INVALID_REQUEST"),
+        (ask(adapter="no adapter"), "INVALID_ARGUMENT", "INVALID_REFERENCE"),
+        (ask(adapter="acme/support@"), "INVALID_ARGUMENT", "INVALID_REFERENCE"),
+        (ask(adapter="acme/nobody"), "NOT_FOUND", "ADAPTER_NOT_FOUND"),
+        (ask(adapter="acme/support@v9"), "NOT_FOUND", "VERSION_NOT_FOUND"),
+        (ask(adapter="acme/support@canary"), "NOT_FOUND", "ALIAS_NOT_FOUND"),
+    ],
+)
+async def test_a_bad_request_is_refused_with_a_code_and_a_reason(
+    served: Served, generation: pb.Generation, code: str, reason: str
+) -> None:
+    async with calling(served.address) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as unary:
+            await stub.Generate(pb.GenerateRequest(generation=generation))
+        with pytest.raises(grpc.aio.AioRpcError) as streamed:
+            await stub.StreamGenerate(pb.StreamGenerateRequest(generation=generation)).read()
+    for raised in (unary.value, streamed.value):
+        assert raised.code().name == code
+        assert (error_info(raised).reason, error_info(raised).domain) == (reason, "hotshoe.dev")
+        assert raised.details()
+
+
+async def test_a_refusal_names_what_there_is_instead(served: Served) -> None:
+    async with calling(served.address) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="it has: prod") as raised:
+            await stub.Generate(pb.GenerateRequest(generation=ask(adapter="acme/support@canary")))
+    assert dict(error_info(raised.value).metadata) == {"adapter": "acme/support", "alias": "canary"}
+
+
+@pytest.mark.parametrize("size", [-1, 1001])
+async def test_a_page_of_no_sensible_size_is_refused(served: Served, size: int) -> None:
+    async with calling(served.address) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="page_size") as raised:
+            await stub.ListAdapters(pb.ListAdaptersRequest(page_size=size))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_message_over_the_limit_is_refused_and_the_next_one_answered(served: Served) -> None:
+    async with calling(served.address) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Generate(pb.GenerateRequest(generation=ask("x" * 200_000)))
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await stub.Generate(pb.GenerateRequest(generation=ask()))).text == "base: hi"
+
+
+# How work ends
+
+
+async def test_a_stream_that_the_client_cancels_ends_in_the_engine(tmp_path: Path) -> None:
+    async with echo_server(tmp_path, token_seconds=0.2) as served, calling(served.address) as stub:
+        call = stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 500, "acme/support")))
+        await call.read()
+        await eventually(lambda: len(served.engine.running) == 1)
+        call.cancel()
+        await eventually(lambda: not served.engine.running)
+        version = next(iter(served.pool.resident()))
+        await eventually(lambda: served.pool.leases(version) == 0)
+
+
+async def test_a_stream_whose_client_reads_nothing_ends_in_the_engine_all_the_same(tmp_path: Path) -> None:
+    """The server is then stuck in sending, not in generating."""
+    async with echo_server(tmp_path, context_tokens=1_000_000) as served:
+        options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+        async with grpc.aio.insecure_channel(served.address, options=options) as channel:
+            stub: inference_pb2_grpc.InferenceAsyncStub = inference_pb2_grpc.InferenceStub(channel)
+            call = stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 300_000)))
+            await call.read()
+            await asyncio.sleep(1)
+            assert served.engine.running
+            call.cancel()
+            await eventually(lambda: not served.engine.running)
+
+
+async def test_an_answer_that_the_client_cancels_ends_in_the_engine(tmp_path: Path) -> None:
+    async with echo_server(tmp_path, token_seconds=0.2) as served, calling(served.address) as stub:
+        call = stub.Generate(pb.GenerateRequest(generation=ask("x" * 500)))
+        waiting = asyncio.ensure_future(call)
+        await eventually(lambda: len(served.engine.running) == 1)
+        call.cancel()
+        await eventually(lambda: not served.engine.running)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_work_ends_in_the_engine_when_its_time_is_over(tmp_path: Path, streamed: bool) -> None:
+    async with echo_server(tmp_path, token_seconds=0.1) as served, calling(served.address) as stub:
+        generation = ask("x" * 500)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            if streamed:
+                async for _ in stub.StreamGenerate(
+                    pb.StreamGenerateRequest(generation=generation), timeout=0.4
+                ):
+                    pass
+            else:
+                await stub.Generate(pb.GenerateRequest(generation=generation), timeout=0.4)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: not served.engine.running)
+
+
+async def test_a_client_that_vanishes_leaves_no_work_behind(tmp_path: Path) -> None:
+    async with echo_server(tmp_path, token_seconds=0.1) as served:
+        async with calling(served.address) as stub:
+            call = stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 500)))
+            await call.read()
+            await eventually(lambda: len(served.engine.running) == 1)
+        await eventually(lambda: not served.engine.running)
+
+
+# Its state, seen from outside
+
+
+async def health_of(address: str, service: str = "") -> str:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def test_health_is_told_for_the_server_and_for_the_service(served: Served) -> None:
+    assert await health_of(served.address) == "SERVING"
+    assert await health_of(served.address, INFERENCE) == "SERVING"
+
+
+async def test_a_dead_engine_makes_it_unhealthy_and_its_callers_unavailable(tmp_path: Path) -> None:
+    async with echo_server(tmp_path, token_seconds=0.1) as served, calling(served.address) as stub:
+        events = aiter(stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 500))))
+        await anext(events)
+        served.engine.die()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for _ in events:
+                pass
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(raised.value).reason == "ENGINE_UNAVAILABLE"
+        async with asyncio.timeout(5):
+            while await health_of(served.address) == "SERVING":
+                await asyncio.sleep(0.05)
+
+
+async def test_reflection_lists_the_services(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        answers = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    listed = {service.name for service in answers[0].list_services_response.service}
+    assert {INFERENCE, "grpc.health.v1.Health"} <= listed
+
+
+async def test_draining_lets_streams_finish_and_takes_no_new_ones(tmp_path: Path) -> None:
+    rest: list[pb.StreamGenerateResponse] = []
+    async with contextlib.AsyncExitStack() as channels:
+        async with echo_server(tmp_path, token_seconds=0.05) as served:
+            stub = await channels.enter_async_context(calling(served.address))
+            events = aiter(stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 10))))
+            await anext(events)
+
+            async def read_on() -> None:
+                rest.extend([message async for message in events])
+
+            reading = asyncio.create_task(read_on())
+        await reading
+        assert rest[-1].WhichOneof("event") == "finished"
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Generate(pb.GenerateRequest(generation=ask()))
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_draining_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as channels:
+        async with asyncio.timeout(5), echo_server(tmp_path, token_seconds=1, drain_seconds=0.2) as served:
+            stub = await channels.enter_async_context(calling(served.address))
+            events = aiter(stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 500))))
+            await anext(events)
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in events:
+                pass
+
+
+async def test_an_address_that_is_taken_is_refused_by_name(served: Served) -> None:
+    config = ServeConfig(base="echo", listen=served.address)
+    with pytest.raises(AddressInUse, match=served.address):
+        async with running(config, served.engine, served.registry):
+            pass
+
+
+async def test_an_engine_that_generates_nothing_is_not_ready(tmp_path: Path, served: Served) -> None:
+    from hotshoe.serve.echo_engine import EchoEngine
+
+    engine = EchoEngine(served.engine.facts.base)
+    engine.die()
+    with pytest.raises(EngineUnavailable):
+        async with running(ServeConfig(base="echo", listen="127.0.0.1:0"), engine, served.registry):
+            pass
