@@ -1,0 +1,196 @@
+"""The store in a folder: what it keeps, and how it notices that somebody changed it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from support.adapters import SUPPORT, ref
+from support.desk import Desk
+
+from hotshoe.adapter.errors import InvalidConfig, Refused, RegistryUnavailable, Tampered
+from hotshoe.registry import open_registry
+
+
+@pytest.fixture
+def used(desk: Desk) -> Desk:
+    """A registry with acme/support@v1 and v2, and prod moved from one to the other."""
+    for seed in (1, 2):
+        desk.publish(seed)
+        desk.registry.promote(SUPPORT, "prod", seed)
+    return desk
+
+
+@contextmanager
+def meddling(desk: Desk, *, log: bool = False) -> Iterator[sqlite3.Connection]:
+    """The index, open for somebody who should not be there; with `log`, the log's guards are gone too."""
+    with closing(sqlite3.connect(desk.folder / "registry" / "index.sqlite")) as connection:
+        if log:
+            connection.executescript(
+                "DROP TRIGGER event_is_never_changed; DROP TRIGGER event_is_never_deleted"
+            )
+        with connection:
+            yield connection
+
+
+def blob_of(desk: Desk, name: str) -> Path:
+    version = desk.registry.resolve(ref("acme/support@v1"))
+    sha256 = next(f.sha256 for f in desk.registry.manifest(version).files if f.path == name)
+    return desk.folder / "registry" / "blobs" / sha256[:2] / sha256
+
+
+def test_a_change_of_the_log_is_refused_by_the_log_itself(used: Desk) -> None:
+    for statement in ("UPDATE event SET body = ''", "DELETE FROM event"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"), meddling(used) as index:
+            index.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "log"),
+    [
+        ("UPDATE event SET body = replace(body, 'ada', 'eve') WHERE seq = 1", True),
+        ("UPDATE event SET body = body || ' ' WHERE seq = 2", True),
+        ("DELETE FROM event WHERE seq = 2", True),
+        ("DELETE FROM event WHERE seq = (SELECT max(seq) FROM event)", True),
+        ("UPDATE event SET seq = 100 WHERE seq = 1", True),
+        ("UPDATE alias SET etag = (SELECT etag FROM event WHERE alias IS NOT NULL ORDER BY seq)", False),
+        ("DELETE FROM alias", False),
+        ("UPDATE version SET tree = '0' WHERE number = 1", False),
+        ("DELETE FROM version WHERE number = 1", False),
+        ("UPDATE file SET sha256 = '0' WHERE path = 'adapter_config.json'", False),
+        ("INSERT INTO file SELECT tree, 'more.bin', 1, 'x' FROM version", False),
+    ],
+)
+def test_verify_finds_what_somebody_changed(used: Desk, statement: str, log: bool) -> None:
+    assert used.registry.verify() == 4
+    with meddling(used, log=log) as index:
+        index.execute("PRAGMA foreign_keys = OFF")
+        index.execute(statement)
+    with pytest.raises(Tampered):
+        used.registry.verify()
+
+
+def test_weights_that_changed_on_disk_are_never_handed_out(used: Desk) -> None:
+    blob = blob_of(used, "adapter_model.safetensors")
+    blob.chmod(0o644)
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+    with pytest.raises(Tampered, match="adapter_model.safetensors"):
+        used.registry.fetch(used.registry.resolve(ref("acme/support@v1")))
+
+
+def test_a_manifest_that_changed_on_disk_is_noticed_by_its_reader(used: Desk, tmp_path: Path) -> None:
+    version = used.registry.resolve(ref("acme/support@v1"))
+    blobs = used.folder / "registry" / "blobs"
+    blob = blobs / version.manifest_sha256[:2] / version.manifest_sha256
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes().replace(b'"rank":4', b'"rank":8'))
+    with (
+        open_registry(used.folder / "registry", cache=tmp_path / "other") as fresh,
+        pytest.raises(Tampered, match=version.manifest_sha256[:12]),
+    ):
+        fresh.resolve(ref("acme/support@v1"))
+
+
+def test_bytes_that_are_gone_are_named(used: Desk) -> None:
+    blob_of(used, "adapter_model.safetensors").unlink()
+    with pytest.raises(Tampered, match=r"adapter_model.safetensors .* is gone"):
+        used.registry.fetch(used.registry.resolve(ref("acme/support@v1")))
+
+
+def test_publishing_the_same_bytes_again_heals_them(used: Desk) -> None:
+    blob = blob_of(used, "adapter_config.json")
+    blob.unlink()
+    used.publish(3)
+    assert blob.is_file(), "v3 has the same config"
+
+
+def test_a_sweep_takes_what_nobody_can_reach_and_nothing_else(used: Desk) -> None:
+    orphan = used.folder / "registry" / "blobs" / "ab" / ("ab" * 32)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"x" * 500)
+    stale = used.folder / "registry" / "staging" / "1234.part"
+    fresh = stale.with_name("5678.part")
+    for part in (stale, fresh):
+        part.write_bytes(b"y" * 50)
+    os.utime(stale, (1, 1))
+    assert used.registry.store.sweep() == 550
+    assert fresh.exists()
+    for number in (1, 2):
+        used.registry.fetch(used.registry.resolve(ref(f"acme/support@v{number}")))
+
+
+def test_a_sweep_frees_what_a_retired_version_alone_had(used: Desk) -> None:
+    weights, config = blob_of(used, "adapter_model.safetensors"), blob_of(used, "adapter_config.json")
+    used.registry.store.retire(SUPPORT, 1)
+    assert used.registry.store.sweep() >= weights.stat().st_size if weights.exists() else True
+    assert not weights.exists()
+    assert config.exists(), "v2 has the same config"
+    assert used.registry.verify() == 5
+
+
+def test_staging_of_a_process_that_lives_is_left_alone(used: Desk) -> None:
+    with used.registry.store.staging() as folder:
+        os.utime(folder.with_suffix(".lock"), (1, 1))
+        used.registry.store.sweep()
+        assert folder.is_dir()
+    assert not list((used.folder / "registry" / "staging").iterdir())
+
+
+def test_staging_of_a_process_that_died_is_swept(used: Desk) -> None:
+    folder = used.folder / "registry" / "staging" / "dead"
+    folder.mkdir()
+    (folder / "half").write_bytes(b"z" * 9)
+    folder.with_suffix(".lock").touch()
+    os.utime(folder.with_suffix(".lock"), (1, 1))
+    assert used.registry.store.sweep() == 9
+    assert not folder.exists()
+
+
+def test_nothing_is_written_that_anybody_may_change(used: Desk) -> None:
+    blobs = [path for path in (used.folder / "registry" / "blobs").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in blobs} == {0o444}
+
+
+def test_a_registry_of_a_newer_hotshoe_is_refused(used: Desk) -> None:
+    with meddling(used) as index:
+        index.execute("PRAGMA user_version = 99")
+    with pytest.raises(Refused, match="schema 99"):
+        open_registry(used.folder / "registry")
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RegistryUnavailable, match="HOTSHOE_REGISTRY"):
+        open_registry(tmp_path / "file" / "registry")
+
+
+def test_a_file_that_is_no_index_is_told_as_such(tmp_path: Path) -> None:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "index.sqlite").write_bytes(b"this is not a database, it is a text " * 100)
+    with pytest.raises(RegistryUnavailable, match="not a database"):
+        open_registry(folder)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/adapters", "http://host/adapters"])
+def test_a_url_that_names_no_registry_is_refused(url: str) -> None:
+    with pytest.raises(InvalidConfig, match="hub://org"):
+        open_registry(url)
+
+
+def test_the_environment_names_the_registry_where_nobody_else_does(
+    used: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTSHOE_REGISTRY", str(used.folder / "registry"))
+    monkeypatch.setenv("HOTSHOE_CACHE", str(used.folder / "cache"))
+    with open_registry() as registry:
+        assert [str(summary.adapter) for summary in registry.adapters()] == ["acme/support"]
+    monkeypatch.setenv("HOTSHOE_CACHE_BYTES", "plenty")
+    with pytest.raises(InvalidConfig, match="plenty"):
+        open_registry()

@@ -1,0 +1,65 @@
+"""Which versions go, and that the others stay."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.adapters import SUPPORT, ref
+from support.desk import Desk
+
+from hotshoe.adapter.errors import InvalidRequest, VersionNotFound
+from hotshoe.registry.retention import Retention, collect, expired
+
+
+@pytest.fixture
+def five(desk: Desk) -> Desk:
+    """Versions v1 to v5; prod was at v1, and is at v2 now."""
+    for seed in range(1, 6):
+        desk.publish(seed)
+    for number in (1, 2):
+        desk.registry.promote(SUPPORT, "prod", number)
+    return desk
+
+
+def gone(desk: Desk, retention: Retention, days_later: float = 0) -> list[int]:
+    state, moves = desk.registry.show(SUPPORT), desk.registry.history(SUPPORT)
+    now = datetime.now(UTC) + timedelta(days=days_later)
+    return [version.number for version in expired(state, moves, retention, now)]
+
+
+def test_the_newest_and_what_aliases_pointed_to_lately_are_kept(five: Desk) -> None:
+    assert gone(five, Retention(last=1, days=30)) == [3, 4]
+    assert gone(five, Retention(last=3, days=30)) == []
+
+
+def test_what_an_alias_points_to_is_kept_however_old(five: Desk) -> None:
+    assert gone(five, Retention(last=1, days=30), days_later=365) == [1, 3, 4]
+
+
+def test_what_was_left_within_the_days_counts_as_pointed_to(five: Desk) -> None:
+    five.registry.unset(SUPPORT, "prod")
+    assert 2 not in gone(five, Retention(last=1, days=30), days_later=29)
+    assert 2 in gone(five, Retention(last=1, days=30), days_later=31)
+
+
+def test_a_dry_run_says_what_would_go_and_leaves_it(five: Desk) -> None:
+    collected = collect(five.registry, Retention(last=1, days=30))
+    assert [str(version) for version in collected.versions] == ["acme/support@v3", "acme/support@v4"]
+    assert (collected.dry_run, collected.freed_bytes) == (True, 0)
+    assert len(five.registry.show(SUPPORT).versions) == 5
+
+
+def test_a_collection_frees_the_bytes_and_keeps_the_log(five: Desk) -> None:
+    collected = collect(five.registry, Retention(last=1, days=30), dry_run=False)
+    assert collected.freed_bytes > 8000
+    with pytest.raises(VersionNotFound):
+        five.registry.resolve(ref("acme/support@v3"))
+    five.registry.fetch(five.registry.resolve(ref("acme/support@v1")))
+    assert five.registry.verify() == 9
+    assert collect(five.registry, Retention(last=1, days=30)).versions == ()
+
+
+def test_keeping_nothing_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        Retention(last=0)
