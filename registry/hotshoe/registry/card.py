@@ -22,11 +22,12 @@ _LONGEST_VALUE = 200
 
 def render_card(manifest: Manifest, number: int) -> bytes:
     """The README of version `number`: metadata, how to use it, results, training facts."""
+    targets = ", ".join(f"`{_cell(target)}`" for target in manifest.targets)
     parts = [
         f"---\n{_head(manifest)}\n---\n",
         f"# {manifest.adapter} v{number}\n",
-        f"A LoRA adapter of rank {manifest.rank} (alpha {manifest.alpha:g}) for `{manifest.base.repo}`, on "
-        f"{', '.join(f'`{target}`' for target in manifest.targets) or 'no named modules'}.\n",
+        f"A LoRA adapter of rank {manifest.rank} (alpha {manifest.alpha:g}) for `{_cell(manifest.base.repo)}`, "
+        f"on {targets or 'no named modules'}.\n",
         _usage(manifest),
         _table(
             "Results", ("metric", "value"), ((k, f"{v:.6g}") for k, v in sorted(manifest.metrics.items()))
@@ -68,7 +69,7 @@ def _usage(manifest: Manifest) -> str:
         "```python\n"
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{manifest.base.repo}")\n'
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(manifest.base.repo)})\n"
         f'model = PeftModel.from_pretrained(base, "{manifest.adapter}", revision="prod")\n'
         "```\n\n"
         "The branches of this repo are aliases such as `prod`, its tags the versions `v1`, `v2` and so on.\n"
@@ -99,7 +100,7 @@ def _table(title: str, heads: tuple[str, str], rows: Iterable[tuple[str, str]]) 
 
 
 def _cell(text: str) -> str:
-    """Text that stays inside its cell, whatever a trainer wrote into it."""
+    """Text that stays on its line and inside its cell, whatever a trainer wrote into it."""
     text = " ".join(text.split())
     text = text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "'").replace("<", "&lt;")

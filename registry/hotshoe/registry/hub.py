@@ -6,6 +6,7 @@ How requests are timed and repeated stands in `hub_http`, what refusals mean in 
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import shutil
 import threading
@@ -43,7 +44,7 @@ PUBLIC_ENDPOINT = "https://huggingface.co"
 
 _LIMITS = Limits()
 _REMEMBERED = 4096
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 
 CommitOperation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
@@ -156,6 +157,10 @@ class Hub:
                 content += chunk
                 if len(content) > MAX_MANIFEST_BYTES:
                     raise Tampered(f"{path} of {repo} at {commit[:12]} is over {MAX_MANIFEST_BYTES} bytes")
+        etag = response.headers.get("etag", "").strip('"')
+        if _SHA1.fullmatch(etag) and etag != _git_blob(content):
+            # What is remembered for ever has to be right: this was damaged on its way.
+            raise Tampered(f"{path} of {repo} at {commit[:12]} did not arrive as the Hub keeps it: ask again")
         return bytes(content)
 
     def download(self, repo: str, commit: str, paths: Iterable[str], folder: Path) -> None:
@@ -215,8 +220,13 @@ class Hub:
 
 def _check_commit(repo: str, commit: str) -> None:
     """Bytes are never read from a branch or a tag, which may move under the reader."""
-    if not _COMMIT.fullmatch(commit):
+    if not _SHA1.fullmatch(commit):
         raise VersionNotFound(f"{repo} has nothing at {commit!r}: give a full commit id, 40 hex digits")
+
+
+def _git_blob(content: bytes | bytearray) -> str:
+    """Git's id of a file's content, which the Hub sends as the ETag of files that are not in LFS."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _addition(path: str, content: Staged | bytes) -> CommitOperationAdd:
@@ -237,7 +247,7 @@ def _prepare_client() -> None:
         hooks = get_session().event_hooks
         set_client_factory(lambda: HubClient(_LIMITS, event_hooks=hooks, follow_redirects=True))
         if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
-            # A server fetches at any time, and a bar belongs to a person who waits for it.
-            for group in ("http_get", "xet_get", "lfs_upload"):
+            # A server fetches at any time; a bar belongs to a person who waits for it, as for an upload.
+            for group in ("http_get", "xet_get"):
                 disable_progress_bars(f"huggingface_hub.{group}")
         _client_prepared = True

@@ -16,7 +16,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -36,11 +36,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """connect and read: for one attempt, between two bytes. patience: all waiting between attempts."""
+    """connect and read: of one attempt, between two bytes. patience: from the first attempt to the last.
+
+    unreachable_attempts: where not even a connection comes about, so that who is offline knows it soon.
+    """
 
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
     attempts: int = 6
+    unreachable_attempts: int = 3
     patience_seconds: float = 60.0
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 15.0
@@ -67,14 +71,15 @@ def asked_pause(headers: Mapping[str, str], now: datetime) -> float:
         return 0.0
 
 
-def next_pause(limits: Limits, attempt: int, waited: float, asked: float, dice: float) -> float | None:
+def next_pause(limits: Limits, attempt: int, elapsed: float, asked: float, dice: float) -> float | None:
     """Seconds to wait before the attempt after number `attempt` (from 1), or None to give up.
 
-    asked: what the Hub wants at least. dice: 0 to 1; spreads clients that failed together.
+    elapsed: seconds since the first attempt began. asked: what the Hub wants at least. dice: 0 to 1;
+    spreads clients that failed together.
     """
     ceiling = min(limits.longest_pause_seconds, limits.first_pause_seconds * 2.0 ** (attempt - 1))
     pause = asked + ceiling * dice
-    if attempt >= limits.attempts or waited + pause > limits.patience_seconds:
+    if attempt >= limits.attempts or elapsed + pause > limits.patience_seconds:
         return None
     return pause
 
@@ -103,10 +108,10 @@ class HubClient(httpx2.Client):
         request.extensions = {**request.extensions, "timeout": limits}
 
     def _send_patiently(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
-        attempt, waited = 0, 0.0
+        began, attempt = time.monotonic(), 0
         while True:
             attempt += 1
-            asked = 0.0
+            limits, asked = self._limits, 0.0
             try:
                 response = super().send(request, **options)
                 if not is_transient(request.method, request.url.path, response.status_code):
@@ -116,12 +121,13 @@ class HubClient(httpx2.Client):
                 response.close()
             except _BROKEN as error:
                 trouble = type(error).__name__
-            pause = next_pause(self._limits, attempt, waited, asked, random.random())
+                if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+                    limits = replace(limits, attempts=limits.unreachable_attempts)
+            pause = next_pause(limits, attempt, time.monotonic() - began, asked, random.random())
             if pause is None:
                 raise _unavailable(request, trouble, attempt, asked)
             _log.warning("%s %s: %s, again in %.1f s", request.method, request.url.path, trouble, pause)
             time.sleep(pause)
-            waited += pause
 
 
 def _given(timeout: Mapping[str, float | None] | None) -> dict[str, float]:

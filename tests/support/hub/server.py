@@ -93,7 +93,7 @@ class HubServer:
         """Wait before answering."""
         self._faults.append(http.Fault(method, path, times, seconds=seconds))
 
-    def interleave(self, method: str, path: str, act: Callable[[], None]) -> None:
+    def interleave(self, method: str, path: str, act: Callable[[], object]) -> None:
         """Run `act` just before the next matching request is done: somebody else was faster."""
 
         def before(request: http.Request) -> http.Response:

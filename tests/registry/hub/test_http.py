@@ -61,7 +61,7 @@ def test_nobody_comes_back_sooner_than_asked_or_later_than_patience() -> None:
     limits = Limits(patience_seconds=60)
     assert next_pause(limits, 1, 0, asked=20, dice=0) == 20
     assert next_pause(limits, 1, 0, asked=300, dice=0) is None
-    assert next_pause(limits, 2, waited=50, asked=20, dice=0) is None
+    assert next_pause(limits, 2, elapsed=50, asked=20, dice=0) is None
 
 
 @pytest.fixture
@@ -102,6 +102,15 @@ def test_a_caller_that_asks_for_no_time_limit_gets_one_all_the_same(
     hub.slow("GET", "/api/models", seconds=0.6, times=3)
     with pytest.raises(RegistryUnavailable):
         client.get(f"{hub.url}/api/models", timeout=None)
+
+
+def test_a_hub_that_cannot_be_reached_is_given_up_sooner() -> None:
+    limits = Limits(attempts=50, unreachable_attempts=2, first_pause_seconds=0.01)
+    with (
+        HubClient(limits, headers={"user-agent": "hotshoe/test"}) as client,
+        pytest.raises(RegistryUnavailable, match="2 attempts"),
+    ):
+        client.get("http://127.0.0.1:9/api/models")
 
 
 def test_a_pause_beyond_patience_is_told_instead_of_slept(hub: HubServer, client: HubClient) -> None:
