@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-NOTHING = {"versions": [], "prod": None, "log": 0}
+NOTHING: dict[str, object] = {"versions": [], "prod": None, "log": 0}
 ONE = {"versions": [1], "prod": None, "log": 1}
 TWO = {"versions": [1, 2], "prod": None, "log": 2}
 PROMOTED = {"versions": [1], "prod": 1, "log": 2}

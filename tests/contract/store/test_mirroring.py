@@ -98,5 +98,5 @@ def test_an_alias_that_was_moved_there_by_others_is_not_overwritten(lived: Desk,
     mirror(lived.registry, folder)
     folder.promote(SUPPORT, "prod", 3)
     lived.registry.promote(SUPPORT, "prod", 2)
-    with pytest.raises(Refused, match="moved in .* by others too"):
+    with pytest.raises(Refused, match=r"moved in .* by others too"):
         mirror(lived.registry, folder)
