@@ -50,7 +50,7 @@ class Client:
         """The whole answer. A bare string is one user's turn in a chat; no adapter means the base."""
         request = pb.GenerateRequest(generation=generation(prompt, adapter, sampling))
         try:
-            answer = self._stub.Generate(request, timeout=timeout_seconds or self._timeout_seconds)
+            answer = self._stub.Generate(request, timeout=self._seconds(timeout_seconds))
         except grpc.RpcError as error:
             raise error_of(error, self._target) from error
         return messages.to_completion(answer)
@@ -68,7 +68,7 @@ class Client:
         Closing the generator (`contextlib.closing`) cancels the work on the server.
         """
         request = pb.StreamGenerateRequest(generation=generation(prompt, adapter, sampling))
-        call = self._stub.StreamGenerate(request, timeout=timeout_seconds or self._timeout_seconds)
+        call = self._stub.StreamGenerate(request, timeout=self._seconds(timeout_seconds))
         try:
             for message in call:
                 if (event := messages.to_event(message)) is not None:
@@ -91,3 +91,6 @@ class Client:
             found.extend(map(messages.to_summary, page.adapters))
             if not (token := page.next_page_token):
                 return found
+
+    def _seconds(self, chosen: float | None) -> float | None:
+        return self._timeout_seconds if chosen is None else chosen
