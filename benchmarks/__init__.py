@@ -1,0 +1,1 @@
+"""Figures that anyone can take again: `python -m benchmarks [GROUP ...]`, or `make bench` for all."""

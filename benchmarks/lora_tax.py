@@ -1,0 +1,91 @@
+"""What adapters cost while tokens are generated: 32 answers over 8 adapters, beside base and stock."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import models
+from benchmarks.engines import add, answer, prompts, vllm_engine
+from benchmarks.harness import Arm, Group, Sample, at_least, cpu_seconds, in_turns
+from benchmarks.streams import at_once, decode_rate
+from hotshoe.serve.engine import Engine, EngineAdapter
+
+ROUNDS = 5
+ANSWERS, ADAPTERS, PROMPT_TOKENS, ANSWER_TOKENS = 32, 8, 8, 24
+
+
+async def measure(rounds: int) -> Group:
+    """Both engines stay up; their arms take turns."""
+    base = models.smollm2()
+    async with contextlib.AsyncExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folders = [models.make_adapter(scratch / f"a{n}", base, seed=n) for n in range(ADAPTERS)]
+        ours = await stack.enter_async_context(vllm_engine(base))
+        stock = await stack.enter_async_context(vllm_engine(base, stock=True))
+        series = await in_turns(
+            {
+                "base": _arm(ours, ()),
+                "8 adapters": _arm(ours, await add(ours, folders)),
+                "stock, base": _arm(stock, ()),
+                "stock, 8 adapters": _arm(stock, await add(stock, folders)),
+            },
+            rounds,
+        )
+    rate = "tokens/s"
+    return Group(
+        name="lora_tax",
+        title="LoRA while decoding, CPU",
+        setting=f"SmolLM2-135M float32, {ANSWERS} answers at once over {ADAPTERS} adapters of rank 16 on all "
+        "linear layers; the same engine settings everywhere, one thread.",
+        rows=[
+            series.row(
+                "8 adapters over the base alone",
+                rate,
+                rate,
+                arm="8 adapters",
+                peer="base",
+                goal=at_least(0.85),
+            ),
+            series.row(
+                "8 adapters over stock vLLM's 8 adapters",
+                rate,
+                rate,
+                arm="8 adapters",
+                peer="stock, 8 adapters",
+                goal=at_least(2.5),
+            ),
+            series.row("base alone over stock's base", rate, rate, arm="base", peer="stock, base"),
+            series.row(
+                "CPU for a token, 8 adapters over stock",
+                "CPU ms/token",
+                "CPU ms/token",
+                arm="8 adapters",
+                peer="stock, 8 adapters",
+            ),
+        ],
+    )
+
+
+def _arm(engine: Engine, adapters: Sequence[EngineAdapter]) -> Arm:
+    seeds = itertools.count()
+
+    async def run() -> Sample:
+        asked = prompts(ANSWERS, PROMPT_TOKENS, engine.facts.vocabulary, seed=next(seeds))
+        before = cpu_seconds()
+        traces = await at_once(
+            lambda n: answer(
+                engine, asked[n], ANSWER_TOKENS, adapters[n % len(adapters)] if adapters else None
+            ),
+            ANSWERS,
+        )
+        spent = cpu_seconds() - before
+        return {
+            "tokens/s": decode_rate(traces),
+            "CPU ms/token": spent * 1000 / sum(trace.tokens for trace in traces),
+        }
+
+    return run
