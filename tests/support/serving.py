@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.adapters import LEGAL, SUPPORT, make_adapter, make_base
 
@@ -14,6 +15,7 @@ from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.echo_engine import EchoEngine
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.server import running
+from hotshoe.serve.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Served:
     engine: EchoEngine
     registry: Registry
     pool: AdapterPool
+    telemetry: Telemetry
 
 
 @contextlib.contextmanager
@@ -55,8 +58,9 @@ async def echo_server(
     slots: int = 4,
     drain_seconds: float = 5.0,
     max_message_bytes: int = 4 << 20,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
-    """Serve the echo engine until the block ends."""
+    """Serve the echo engine until the block ends. settings: more of ServeConfig."""
     with open_shop(folder) as shop:
         engine = EchoEngine(
             shop.base.base,
@@ -72,7 +76,8 @@ async def echo_server(
             resident=slots,
             drain_seconds=drain_seconds,
             max_message_bytes=max_message_bytes,
+            **settings,
         )
         async with running(config, engine, shop.registry) as server:
-            yield Served(server.address, engine, shop.registry, server.pool)
+            yield Served(server.address, engine, shop.registry, server.pool, server.telemetry)
         await engine.close()

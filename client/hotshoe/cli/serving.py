@@ -33,6 +33,10 @@ def serve(
     allow_open: Annotated[
         bool, typer.Option("--allow-open", help="Listen beyond this machine without asking who calls.")
     ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="HOST:PORT", help="Where Prometheus may ask. Default: nowhere."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve the base and every adapter of the registry over gRPC until SIGTERM."""
@@ -52,6 +56,7 @@ def serve(
         threads=threads,
         drain_seconds=drain_seconds,
         allow_open=allow_open,
+        metrics=metrics,
     )
 
     def tell(address: str) -> None:

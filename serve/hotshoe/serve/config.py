@@ -22,6 +22,7 @@ class ServeConfig:
     context_tokens: prompt plus answer; None takes the base's own, bounded by kv_cache_bytes.
     sequences: answers in one step. threads: the engine's compute threads.
     allow_open: listen beyond this machine although nobody has to identify themselves.
+    metrics: `HOST:PORT` where Prometheus asks over HTTP; None answers it nowhere.
     """
 
     base: str
@@ -37,6 +38,7 @@ class ServeConfig:
     drain_seconds: float = 30.0
     max_message_bytes: int = 4 << 20
     allow_open: bool = False
+    metrics: str | None = None
 
     def __post_init__(self) -> None:
         host, _ = parse_address(self.listen)
@@ -45,6 +47,8 @@ class ServeConfig:
                 f"{self.listen} can be reached from other machines, and this server asks nobody "
                 "who they are: listen on 127.0.0.1, or say --allow-open if that is what you want"
             )
+        if self.metrics is not None:
+            parse_address(self.metrics)
         if self.max_rank not in RANKS:
             raise InvalidConfig(f"max_rank is {self.max_rank}: choose one of {', '.join(map(str, RANKS))}")
         _at_least("slots", self.slots, 1)

@@ -43,6 +43,16 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Occupancy:
+    """How many adapters are in the engine's memory, on their way there, in use; how many may be."""
+
+    loaded: int
+    loading: int
+    leased: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Loaded:
     version: Version
     adapter: EngineAdapter
@@ -117,6 +127,13 @@ class AdapterPool:
     def resident(self) -> list[Version]:
         """What is loaded and ready."""
         return [each.version for each in self._loaded.values()]
+
+    def occupancy(self) -> Occupancy:
+        """How full it is. The one method that other threads may call too."""
+        slots = self._slots
+        loading = sum(not each.ready for each in slots.held.values())
+        leased = sum(each.leases > 0 for each in slots.held.values())
+        return Occupancy(len(slots.held) - loading, loading, leased, slots.capacity)
 
     def leases(self, version: Version) -> int:
         """How many requests use a version, or wait for its load, now."""

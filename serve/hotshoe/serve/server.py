@@ -23,6 +23,7 @@ from hotshoe.serve.inference_servicer import InferenceServicer
 from hotshoe.serve.listing import AdapterListing
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.shelf import Shelf
+from hotshoe.serve.telemetry import Telemetry, telemetry
 from hotshoe.v1 import inference_pb2, inference_pb2_grpc
 from hotshoe.wire.values import FinishReason, GenerateRequest, Sampling, Tokens
 
@@ -38,6 +39,7 @@ class Running:
 
     address: str
     pool: AdapterPool
+    telemetry: Telemetry
 
 
 @contextlib.asynccontextmanager
@@ -46,10 +48,20 @@ async def running(config: ServeConfig, engine: Engine, registry: Registry) -> As
 
     The engine and the registry stay the caller's to close. Ready means that a token was generated.
     """
+    with telemetry(config, engine.facts.base) as seen:
+        async with _running(config, engine, registry, seen) as server:
+            yield server
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    config: ServeConfig, engine: Engine, registry: Registry, seen: Telemetry
+) -> AsyncIterator[Running]:
     shelf = Shelf(registry, engine.facts)
-    pool = AdapterPool(engine, shelf, capacity=config.resident)
-    catalog = Catalog(registry, pool)
-    generation = Generation(engine, catalog, pool)
+    pool = AdapterPool(engine, shelf, capacity=config.resident, journal=seen.journal)
+    catalog = Catalog(registry, pool, journal=seen.journal)
+    seen.watch(pool, catalog)
+    generation = Generation(engine, catalog, pool, observers=seen.observers)
     server = grpc.aio.server(options=_options(config))
     inference_pb2_grpc.add_InferenceServicer_to_server(
         InferenceServicer(generation, AdapterListing(registry, pool)), server
@@ -58,14 +70,14 @@ async def running(config: ServeConfig, engine: Engine, registry: Registry) -> As
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = _listen(server, config.listen)
-    await _prove(generation)
+    await _prove(Generation(engine, catalog, pool))  # Seen by nobody: it is no caller's request.
     async with catalog.watching():
         await server.start()
         await _tell(healthy, serving=True)
         watch = asyncio.create_task(_watch(engine, healthy), name="watch engine")
         log.info("serving %s on %s", engine.facts.base, address)
         try:
-            yield Running(address, pool)
+            yield Running(address, pool, seen)
         finally:
             watch.cancel()
             await healthy.enter_graceful_shutdown()

@@ -21,6 +21,8 @@ def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> No
     Raises AddressInUse or InvalidConfig before anything is loaded, BaseNotFound, EngineUnavailable.
     """
     check_free(config.listen)
+    if config.metrics:
+        check_free(config.metrics)
     asyncio.run(_serve(config, on_ready))
 
 

@@ -1,0 +1,147 @@
+"""What Prometheus sees of a server. docs/operating.md says what each series is good for.
+
+A label never has more values than is good for Prometheus: the first `LABELLED` pairs of tenant and
+adapter are told by name, the rest together as `other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from hotshoe.adapter.manifest import Base
+from hotshoe.serve.call import Call, Observer
+from hotshoe.wire.admin import Happening, What
+
+LABELLED = 200
+OTHER = "other"
+
+WHO = ("tenant", "adapter")
+FIRST_TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+INTER_TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5)
+WHOLE_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+LOAD_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics(Observer):
+    """Counts calls and happenings into a registry of its own, so that two servers do not share figures."""
+
+    def __init__(self, base: Base) -> None:
+        self.registry = CollectorRegistry()
+        self._names = _Names()
+        self._about_calls()
+        self._about_adapters()
+        about = ("repo", "digest")
+        shown = Gauge("hotshoe_base", "Which base this server has; always 1.", about, registry=self.registry)
+        shown.labels(base.repo, base.digest).set(1)
+
+    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Show what `read` says whenever Prometheus asks; called in another thread, so it must be quick."""
+        Gauge(f"hotshoe_{name}", help_text, registry=self.registry).set_function(read)
+
+    def on_begin(self, call: Call) -> None:
+        self._running.inc()
+
+    def on_tokens(self, call: Call, tokens: int, gap_seconds: float) -> None:
+        who = self._who(call)
+        first = call.output_tokens == tokens
+        (self._first_token if first else self._inter_token).labels(*who).observe(gap_seconds)
+        self._tokens.labels(*who, "output").inc(tokens)
+
+    def on_end(self, call: Call) -> None:
+        who = self._who(call)
+        self._running.dec()
+        self._requests.labels(*who, call.outcome).inc()
+        self._whole.labels(*who).observe(call.seconds)
+        self._tokens.labels(*who, "prompt").inc(call.prompt_tokens)
+        self._tokens.labels(*who, "cached").inc(call.cached_tokens)
+
+    def on_happening(self, happening: Happening) -> None:
+        """A reader for the journal."""
+        match happening.what:
+            case What.LOADED:
+                self._loads.labels("OK").inc()
+                self._load_seconds.observe(happening.seconds)
+            case What.LOAD_FAILED:
+                self._loads.labels(happening.reason).inc()
+            case What.EVICTED | What.RETIRED:
+                self._unloads.labels(happening.what.value).inc()
+            case What.MOVED:
+                self._swaps.labels("OK").inc()
+            case What.STUCK:
+                self._swaps.labels(happening.reason).inc()
+
+    def _about_calls(self) -> None:
+        to = self.registry
+        self._running = Gauge("hotshoe_requests_running", "Requests that have not ended yet.", registry=to)
+        self._requests = Counter(
+            "hotshoe_requests", "Requests that ended, by how: OK or a reason.", (*WHO, "outcome"), registry=to
+        )
+        self._tokens = Counter(
+            "hotshoe_tokens", "Tokens: prompt (cached among them) and output.", (*WHO, "kind"), registry=to
+        )
+        self._first_token = Histogram(
+            "hotshoe_first_token_seconds",
+            "From a request's arrival to its first output.",
+            WHO,
+            buckets=FIRST_TOKEN_SECONDS,
+            registry=to,
+        )
+        self._inter_token = Histogram(
+            "hotshoe_inter_token_seconds",
+            "Between two pieces of output of one request.",
+            WHO,
+            buckets=INTER_TOKEN_SECONDS,
+            registry=to,
+        )
+        self._whole = Histogram(
+            "hotshoe_request_seconds",
+            "From a request's arrival to its end.",
+            WHO,
+            buckets=WHOLE_SECONDS,
+            registry=to,
+        )
+
+    def _about_adapters(self) -> None:
+        to = self.registry
+        self._loads = Counter(
+            "hotshoe_adapter_loads", "Loads of adapters, by how they ended.", ("outcome",), registry=to
+        )
+        self._load_seconds = Histogram(
+            "hotshoe_adapter_load_seconds",
+            "Fetching, verifying and loading an adapter.",
+            buckets=LOAD_SECONDS,
+            registry=to,
+        )
+        self._unloads = Counter(
+            "hotshoe_adapter_unloads",
+            "Adapters unloaded: evicted for another one, or retired as no alias wants them.",
+            ("why",),
+            registry=to,
+        )
+        self._swaps = Counter(
+            "hotshoe_alias_swaps",
+            "Moved aliases that took effect (OK), or could not, by reason.",
+            ("outcome",),
+            registry=to,
+        )
+
+    def _who(self, call: Call) -> tuple[str, str]:
+        # Only names of adapters that exist get this far, so that nobody makes labels up.
+        return self._names.known(call.origin.tenant, call.resolved.adapter if call.resolved else "")
+
+
+class _Names:
+    """Pairs of tenant and adapter that are told by name."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, str]] = set()
+
+    def known(self, tenant: str, adapter: str) -> tuple[str, str]:
+        pair = (tenant, adapter)
+        if pair not in self._known:
+            if len(self._known) >= LABELLED:
+                return OTHER, OTHER
+            self._known.add(pair)
+        return pair

@@ -1,0 +1,54 @@
+"""Everything by which a server is seen from outside, opened and closed together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hotshoe.adapter.manifest import Base
+from hotshoe.serve.call import Observer
+from hotshoe.serve.catalog import Catalog
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.journal import Journal
+from hotshoe.serve.metrics import Metrics
+from hotshoe.serve.metrics_port import exposed
+from hotshoe.serve.pool import AdapterPool
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Who is told of calls (observers) and of adapters (journal); where metrics are, empty if nowhere."""
+
+    observers: tuple[Observer, ...]
+    journal: Journal
+    metrics: Metrics
+    metrics_address: str
+
+    def watch(self, pool: AdapterPool, catalog: Catalog) -> None:
+        """Show the state of these two in the metrics."""
+        gauge = self.metrics.gauge
+        gauge("adapters_loaded", "Adapters in the engine's memory.", lambda: pool.occupancy().loaded)
+        gauge("adapters_loading", "Adapters on their way there.", lambda: pool.occupancy().loading)
+        gauge("adapters_leased", "Adapters that requests use.", lambda: pool.occupancy().leased)
+        gauge("adapters_capacity", "Adapters that may be loaded.", lambda: pool.occupancy().capacity)
+        gauge(
+            "aliases_stuck",
+            "Aliases that should answer with another version, but it cannot be loaded.",
+            lambda: len(catalog.stuck()),
+        )
+        gauge(
+            "alias_knowledge_age_seconds",
+            "How long ago the registry last said what moved.",
+            catalog.age_seconds,
+        )
+
+
+@contextlib.contextmanager
+def telemetry(config: ServeConfig, base: Base) -> Iterator[Telemetry]:
+    """Open what `config` asks for until the block ends. Raises AddressInUse or InvalidConfig."""
+    with contextlib.ExitStack() as stack:
+        metrics, journal = Metrics(base), Journal()
+        journal.read_by(metrics.on_happening)
+        address = stack.enter_context(exposed(metrics.registry, config.metrics)) if config.metrics else ""
+        yield Telemetry((metrics,), journal, metrics, address)

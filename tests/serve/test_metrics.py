@@ -1,0 +1,126 @@
+"""Metrics, as Prometheus sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.adapters import SUPPORT
+from support.serving import Served, echo_server
+
+from hotshoe.adapter.errors import AddressInUse, HotshoeError, InvalidConfig
+from hotshoe.adapter.manifest import Base
+from hotshoe.client import AsyncClient
+from hotshoe.serve.call import Call, Origin
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.metrics import LABELLED, OTHER, Metrics
+from hotshoe.wire.values import Resolved
+
+BASE = Base("tiny", "", "0" * 64)
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with echo_server(tmp_path, slots=1, metrics="127.0.0.1:0") as server:
+        yield server
+
+
+async def scrape(served: Served) -> dict[tuple[str, str], float]:
+    """Every sample by its name and its labels, written as Prometheus does."""
+
+    def get() -> str:
+        url = f"http://{served.telemetry.metrics_address}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read(), "utf-8")
+
+    return {
+        (
+            sample.name,
+            ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items())),
+        ): sample.value
+        for family in text_string_to_metric_families(await asyncio.to_thread(get))
+        for sample in family.samples
+    }
+
+
+async def test_a_request_counts_its_tokens_and_times_under_its_adapter(served: Served) -> None:
+    async with AsyncClient(served.address) as client:
+        answer = await client.generate("hello", adapter="acme/support@v2")
+    seen = await scrape(served)
+    who = "adapter=acme/support,tenant="
+    assert seen["hotshoe_requests_total", "adapter=acme/support,outcome=OK,tenant="] == 1
+    assert seen["hotshoe_tokens_total", "adapter=acme/support,kind=prompt,tenant="] == 5
+    output = answer.usage.output_tokens
+    assert seen["hotshoe_tokens_total", "adapter=acme/support,kind=output,tenant="] == output
+    assert seen["hotshoe_first_token_seconds_count", who] == 1
+    assert seen["hotshoe_inter_token_seconds_count", who] == output - 1
+    assert seen["hotshoe_request_seconds_count", who] == 1
+    assert seen["hotshoe_requests_running", ""] == 0
+
+
+async def test_a_refused_request_counts_under_its_reason_and_makes_up_no_label(served: Served) -> None:
+    async with AsyncClient(served.address) as client:
+        for name in ("acme/nobody", "acme/support@v9"):
+            with pytest.raises(HotshoeError):
+                await client.generate("hello", adapter=name)
+    seen = await scrape(served)
+    assert seen["hotshoe_requests_total", "adapter=,outcome=ADAPTER_NOT_FOUND,tenant="] == 1
+    assert seen["hotshoe_requests_total", "adapter=,outcome=VERSION_NOT_FOUND,tenant="] == 1
+    assert not any("nobody" in labels for _, labels in seen)
+
+
+async def test_loads_evictions_and_swaps_are_counted(served: Served) -> None:
+    async with AsyncClient(served.address) as client:
+        await client.generate("hi", adapter="globex/legal")
+        await client.generate("hi", adapter="acme/support")  # Evicts, as there is one place.
+        served.registry.promote(SUPPORT, "prod", 2)
+        async with asyncio.timeout(5):
+            while (await client.generate("hi", adapter="acme/support")).resolved.version != "v2":
+                await asyncio.sleep(0.01)
+    seen = await scrape(served)
+    assert seen["hotshoe_adapter_loads_total", "outcome=OK"] == 3
+    assert seen["hotshoe_adapter_load_seconds_count", ""] == 3
+    assert seen["hotshoe_adapter_unloads_total", "why=evicted"] >= 1
+    assert seen["hotshoe_alias_swaps_total", "outcome=OK"] == 1
+    assert seen["hotshoe_adapters_loaded", ""] == seen["hotshoe_adapters_capacity", ""] == 1
+    assert seen["hotshoe_adapters_leased", ""] == seen["hotshoe_aliases_stuck", ""] == 0
+    assert 0 <= seen["hotshoe_alias_knowledge_age_seconds", ""] < 5
+
+
+async def test_what_else_the_process_measures_is_told_too(served: Served) -> None:
+    seen = await scrape(served)
+    assert ("python_info" in {name for name, _ in seen}) or ("process_cpu_seconds_total", "") in seen
+    assert seen["hotshoe_base", f"digest={served.engine.facts.base.digest},repo=tiny"] == 1
+
+
+async def test_a_port_that_is_taken_is_refused_before_anything_is_served(
+    served: Served, tmp_path: Path
+) -> None:
+    with pytest.raises(AddressInUse):
+        async with echo_server(tmp_path / "second", metrics=served.telemetry.metrics_address):
+            pass
+
+
+def test_a_metrics_address_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="HOST:PORT"):
+        ServeConfig(base="b", metrics="9100")
+
+
+def test_labels_are_bounded() -> None:
+    metrics = Metrics(BASE)
+    for number in range(LABELLED + 50):
+        call = Call(str(number), Origin(tenant=f"t{number}"), [metrics])
+        with call.running():
+            call.on_resolved(Resolved(BASE, adapter=f"acme/a{number}"), load_ms=0)
+    counted = {
+        sample.labels["tenant"]: sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "hotshoe_requests_total"
+    }
+    assert len(counted) == LABELLED + 1
+    assert counted[OTHER] == 50
