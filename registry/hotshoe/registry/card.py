@@ -22,12 +22,12 @@ _LONGEST_VALUE = 200
 
 def render_card(manifest: Manifest, number: int) -> bytes:
     """The README of version `number`: metadata, how to use it, results, training facts."""
-    targets = ", ".join(f"`{_cell(target)}`" for target in manifest.targets)
+    targets = ", ".join(f"`{_cell(target)}`" for target in manifest.targets) or "no named modules"
+    base = _cell(manifest.base.repo)
     parts = [
         f"---\n{_head(manifest)}\n---\n",
         f"# {manifest.adapter} v{number}\n",
-        f"A LoRA adapter of rank {manifest.rank} (alpha {manifest.alpha:g}) for `{_cell(manifest.base.repo)}`, "
-        f"on {targets or 'no named modules'}.\n",
+        f"A LoRA adapter of rank {manifest.rank} (alpha {manifest.alpha:g}) for `{base}`, on {targets}.\n",
         _usage(manifest),
         _table(
             "Results", ("metric", "value"), ((k, f"{v:.6g}") for k, v in sorted(manifest.metrics.items()))

@@ -42,6 +42,8 @@ class HubServer:
         self.webhook_payloads: list[dict[str, Any]] = []
         self._faults: list[http.Fault] = []
         self._state = threading.Lock()
+        self._busy = 0
+        self._idle = threading.Condition()
         self._server = _Listener(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -102,6 +104,11 @@ class HubServer:
 
         self._faults.append(http.Fault(method, path, 1, before=before))
 
+    def settle(self, seconds: float = 10.0) -> None:
+        """Wait until nothing is being done any more, for clients that went away too."""
+        with self._idle:
+            assert self._idle.wait_for(lambda: self._busy == 0, seconds), "the Hub is still at work"
+
     def deliver(self, url: str, secret: str) -> list[int]:
         """Send the pending webhooks to `url`, as the Hub would; return the statuses answered."""
         statuses = []
@@ -117,13 +124,20 @@ class HubServer:
 
     def handle(self, request: http.Request) -> http.Response:
         """Answer a request, bent by the first fault that takes it."""
-        self.requests.append(request)
-        fault = next((fault for fault in self._faults if fault.takes(request)), None)
-        if fault is None:
-            return self._answer(request)
-        time.sleep(fault.seconds)
-        response = fault.before(request) if fault.before else self._answer(request)
-        return fault.after(response) if fault.after else response
+        with self._idle:
+            self._busy += 1
+            self.requests.append(request)
+            fault = next((fault for fault in self._faults if fault.takes(request)), None)
+        try:
+            if fault is None:
+                return self._answer(request)
+            time.sleep(fault.seconds)
+            response = fault.before(request) if fault.before else self._answer(request)
+            return fault.after(response) if fault.after else response
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
 
     def _answer(self, request: http.Request) -> http.Response:
         with self._state:

@@ -1,0 +1,104 @@
+"""Processes killed (-9) in the middle of a change: readers see all of it or nothing, a retry completes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.adapters import SUPPORT, ref
+from support.desk import Desk
+from support.hub.server import HubServer
+
+from hotshoe.adapter.errors import AdapterNotFound
+from hotshoe.registry.base import fetch_base
+
+HOTSHOE = [sys.executable, "-c", "from hotshoe.cli.main import main; main()"]
+
+
+class Victim:
+    """The command line in a process of its own, killed when the Hub is asked for a certain thing."""
+
+    def __init__(self, hub: HubServer, home: Path) -> None:
+        self._hub = hub
+        self._environment = {
+            **os.environ,
+            "HOTSHOE_REGISTRY": "hub://acme?poll_seconds=0",
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": hub.token,
+            "HF_HOME": str(home / "hf"),
+            "HOTSHOE_CACHE": str(home / "cache"),
+        }
+
+    def dies(self, method: str, path: str, *words: str) -> None:
+        """Run a command; the Hub does what it is asked there, but nobody hears the answer."""
+        started = threading.Event()
+        victim: list[subprocess.Popen[bytes]] = []
+
+        def kill() -> None:
+            started.wait(10)
+            victim[0].kill()
+            victim[0].wait(10)
+
+        self._hub.interleave(method, path, kill)
+        with subprocess.Popen([*HOTSHOE, *words], env=self._environment, stderr=subprocess.PIPE) as process:
+            victim.append(process)
+            started.set()
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == -9, said.decode()
+        self._hub.settle()
+
+
+@pytest.fixture
+def victim(hub: HubServer, tmp_path: Path) -> Victim:
+    return Victim(hub, tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/repos/create"),
+        ("POST", "/preupload/"),
+        ("POST", "/lfs/objects/batch"),
+        ("PUT", "/lfs/"),
+        ("POST", "/commit/"),
+        ("POST", "/tag/"),
+    ],
+)
+def test_a_publisher_killed_at_any_step_leaves_all_or_nothing_and_its_retry_completes_it(
+    hub: HubServer,
+    desk: Desk,
+    victim: Victim,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    method: str,
+    path: str,
+) -> None:
+    folder = desk.adapter(1)
+    victim.dies(method, path, "publish", str(folder), "--as", str(SUPPORT), "--base", str(desk.base.folder))
+    if path == "/tag/":
+        assert desk.registry.fetch(desk.registry.resolve(ref("acme/support@v1"))).is_dir()
+    else:
+        with pytest.raises(AdapterNotFound):
+            desk.registry.show(SUPPORT)
+    monkeypatch.setenv("HOTSHOE_CACHE", str(tmp_path / "cache"))
+    again = desk.registry.publish(folder, SUPPORT, base=fetch_base(str(desk.base.folder)))
+    repo = hub.repos["acme/support"]
+    assert (again.number, repo.tags) == (1, {"v1": again.commit})
+    assert len(repo.log("main")) == 2
+
+
+@pytest.mark.parametrize("path", ["/branch/", "/preupload/", "/commit/"])
+def test_a_promoter_killed_at_any_step_leaves_the_alias_where_it_was_or_where_it_goes(
+    desk: Desk, open_desk: Callable[[], Desk], victim: Victim, path: str
+) -> None:
+    desk.publish(1)
+    victim.dies("POST", path, "promote", "acme/support@v1", "prod", "--reason", "go")
+    aliases = open_desk().registry.show(SUPPORT).aliases
+    assert [state.version.number for state in aliases.values()] == ([1] if path == "/commit/" else [])
+    desk.registry.promote(SUPPORT, "prod", 1)
+    assert len(desk.registry.history(SUPPORT, "prod")) == 1
