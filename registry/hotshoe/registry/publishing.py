@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from hotshoe.registry.signing import SigningKey
 
 _CHUNK_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     staged = {path: _stage(folder / path, staging / path) for path in wanted}
     inspection = inspect(staging, _base_config(base), origin=folder)
     inspection.raise_for_errors()
+    for finding in inspection.warnings:
+        log.warning("%s: %s", name, finding)
     manifest = Manifest(
         adapter=str(name),
         base=known,

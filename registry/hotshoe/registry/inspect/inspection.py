@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 
 from hotshoe.registry.inspect.config import AdapterConfig, config_findings, parse_config, read_config
 from hotshoe.registry.inspect.factors import Pair, pair_findings, pair_up
-from hotshoe.registry.inspect.findings import Finding, Inspection, Malformed, Severity, error, warning
+from hotshoe.registry.inspect.findings import Finding, Inspection, Malformed, Severity, error, shown, warning
 from hotshoe.registry.inspect.folder import CONFIG_FILE, WEIGHTS_FILE, folder_findings
 from hotshoe.registry.inspect.header import read_header
 from hotshoe.registry.inspect.shapes import SERVED_TARGETS, BaseShapes
 from hotshoe.registry.inspect.tokenizer import tokenizer_findings
-from hotshoe.registry.inspect.values import value_findings
 
 T = TypeVar("T")
 
@@ -30,10 +29,13 @@ def inspect(
 ) -> Inspection:
     """Judge the adapter in `folder`; whatever its bytes are, the answer is findings, never an exception.
 
-    base_config: the base's `config.json`, parsed; None skips the shapes, with a warning. max_rank: the
+    base_config: the base's `config.json`, parsed; None leaves the shapes unchecked. max_rank: the
     server's limit where it is known. served: the modules that the server wraps. origin: the folder that
     the version's files were copied from, to be judged for what lies beside them.
     """
+    # numpy comes with it, for which a listing of the registry should not wait.
+    from hotshoe.registry.inspect.values import value_findings
+
     findings = list(folder_findings(folder))
     if not folder.is_dir():
         return Inspection(tuple(findings))
@@ -76,21 +78,19 @@ def _attempt(findings: list[Finding], read: Callable[[], T]) -> T | None:
 
 
 def _base_shapes(findings: list[Finding], config: Mapping[str, Any] | None) -> BaseShapes | None:
+    if config is None:
+        return None
     try:
-        shapes = BaseShapes.of(config) if config is not None else None
+        shapes = BaseShapes.of(config)
     except ValueError as failure:
         findings.append(
             warning("BASE_UNREADABLE", "config.json", f"of the base: {failure}", "shapes go unchecked")
         )
         return None
     if shapes is None:
-        what = (
-            "of the base is not at hand"
-            if config is None
-            else f"is of {config.get('model_type')!r}, unknown here"
-        )
+        what = f"of the base is of a family unknown here, {shown(repr(config.get('model_type')))}"
         findings.append(
-            warning("SHAPES_UNCHECKED", "config.json", what, "shapes are checked when it is loaded")
+            warning("SHAPES_UNCHECKED", "config.json", what, "compare served answers with PEFT's")
         )
     return shapes
 
