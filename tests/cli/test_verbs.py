@@ -1,0 +1,181 @@
+"""The `hotshoe` command: what each verb prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.adapters import make_adapter, make_base
+from support.serving import Shop, open_shop
+from typer.testing import CliRunner, Result
+
+from hotshoe.cli.main import VERBS, app
+
+Run = Callable[..., Result]
+
+VERB_NAMES = [name for verbs in VERBS.values() for name in verbs]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with open_shop(tmp_path / "shop") as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(shop: Shop, tmp_path: Path) -> Run:
+    """Run a verb on the shop's registry."""
+    environment = {
+        "HOTSHOE_REGISTRY": shop.registry.url,
+        "HOTSHOE_CACHE": str(tmp_path / "cache"),
+        "HOTSHOE_ACTOR": "ada",
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+    }
+    return lambda *arguments: CliRunner().invoke(app, [str(each) for each in arguments], env=environment)
+
+
+def done(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def data(result: Result) -> Any:
+    return json.loads(done(result))
+
+
+# Help
+
+
+def test_without_a_verb_it_shows_the_verbs(run: Run) -> None:
+    shown = run().output
+    assert all(re.search(rf"\b{name}\b", shown) for name in VERB_NAMES)
+
+
+@pytest.mark.parametrize("verb", VERB_NAMES)
+def test_each_verb_says_what_it_does_and_what_each_argument_means(run: Run, verb: str) -> None:
+    shown = done(run(verb, "--help"))
+    assert "Usage:" in shown
+    options = re.findall(r"^\W*(--[a-z-]+)(.*)$", shown, re.MULTILINE)
+    assert options
+    assert not [name for name, rest in options if not re.search(r"[a-z]{3}", rest)]
+
+
+def test_a_word_that_is_no_verb_is_wrong_use(run: Run) -> None:
+    assert run("publsh").exit_code == 2
+
+
+# Publishing and moving
+
+
+def test_publish_prints_the_new_version(run: Run, tmp_path: Path) -> None:
+    folder = make_adapter(tmp_path / "new", 11)
+    base = make_base(tmp_path / "base")
+    result = run("publish", folder, "--as", "acme/fresh", "--base", base.folder)
+    assert done(result) == "acme/fresh@v1\n"
+    again = run("publish", folder, "--as", "acme/fresh", "--base", base.folder, "--json")
+    assert data(again)["version"] == "acme/fresh@v1"
+
+
+def test_publishing_a_folder_whose_base_nobody_named_says_what_to_pass(run: Run, tmp_path: Path) -> None:
+    result = run("publish", make_adapter(tmp_path / "new", 11), "--as", "acme/fresh")
+    assert result.exit_code != 0
+    assert "--base" in result.stderr
+
+
+def test_promote_moves_an_alias_and_history_says_who_when_and_why(run: Run) -> None:
+    moved = data(run("promote", "acme/support@v2", "prod", "--reason", "better on mails", "--json"))
+    assert (moved["from"], moved["to"], moved["actor"]) == ("v1", "v2", "ada")
+    last = data(run("history", "acme/support", "--json"))[-1]
+    assert (last["to"], last["reason"], last["etag"]) == ("v2", "better on mails", moved["etag"])
+    shown = done(run("history", "acme/support"))
+    assert "better on mails" in shown
+    assert "ada" in shown
+
+
+def test_promote_with_an_old_etag_is_a_conflict(run: Run) -> None:
+    etag = data(run("show", "acme/support", "--json"))["aliases"]["prod"]["etag"]
+    done(run("promote", "acme/support@v2", "prod", "--reason", "x", "--expected", etag))
+    result = run("promote", "acme/support@v1", "prod", "--reason", "x", "--expected", etag, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["reason"] == "CONFLICT"
+
+
+def test_rollback_goes_back(run: Run) -> None:
+    done(run("promote", "acme/support@v2", "prod", "--reason", "x"))
+    assert "v2 -> v1" in done(run("rollback", "acme/support@prod"))
+
+
+# Looking
+
+
+def test_list_shows_each_adapter_once(run: Run) -> None:
+    assert [each["adapter"] for each in data(run("list", "--json"))] == ["acme/support", "globex/legal"]
+    shown = done(run("list"))
+    assert shown.count("acme/support") == 1
+    assert "prod -> v1" in shown
+
+
+def test_an_empty_registry_says_how_to_fill_it(run: Run, tmp_path: Path) -> None:
+    assert "hotshoe publish" in done(run("list", "--registry", tmp_path / "empty"))
+
+
+def test_show_tells_of_an_adapter_or_of_one_version(run: Run) -> None:
+    adapter = data(run("show", "acme/support", "--json"))
+    assert [each["version"] for each in adapter["versions"]] == ["acme/support@v1", "acme/support@v2"]
+    version = data(run("show", "acme/support@prod", "--json"))
+    assert version["version"] == "acme/support@v1"
+    assert version["manifest"]["rank"] == 4
+    assert "acme/support@v2" in done(run("show", "acme/support@v2"))
+
+
+def test_what_a_stranger_wrote_cannot_drive_the_terminal(run: Run) -> None:
+    done(run("promote", "acme/support@v2", "prod", "--reason", "\x1b[2Jgone"))
+    assert "\x1b" not in done(run("history", "acme/support"))
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("show", "nonsense"), 2, "INVALID_REFERENCE"),
+        (("show", "acme/nobody"), 1, "ADAPTER_NOT_FOUND"),
+        (("show", "acme/support@v9"), 1, "VERSION_NOT_FOUND"),
+        (("show", "acme/support@canary"), 1, "ALIAS_NOT_FOUND"),
+        (("history", "acme/nobody"), 1, "ADAPTER_NOT_FOUND"),
+        (("promote", "acme/support", "prod", "--reason", "x"), 2, "INVALID_REFERENCE"),
+        (("promote", "acme/support@v1", "Prod", "--reason", "x"), 2, "INVALID_REFERENCE"),
+        (("promote", "acme/support@v9", "prod", "--reason", "x"), 1, "VERSION_NOT_FOUND"),
+        (("rollback", "acme/support@v1"), 2, "INVALID_REFERENCE"),
+        (("rollback", "acme/support@canary"), 1, "ALIAS_NOT_FOUND"),
+        (("rollback", "acme/support@prod"), 1, "REFUSED"),
+        (("publish", "/no/such/folder", "--as", "acme/x"), None, None),
+        (("publish", "/tmp", "--as", "acme"), 2, "INVALID_REFERENCE"),
+        (("train", "/no/such/config.toml"), None, "INVALID_CONFIG"),
+        (("serve", "--base", "x", "--listen", "nowhere"), 2, "INVALID_CONFIG"),
+        (("serve", "--base", "x", "--listen", "0.0.0.0:0"), 2, "INVALID_CONFIG"),
+        (("serve", "--base", "x", "--max-rank", "7"), 2, "INVALID_CONFIG"),
+        (("generate", "--target", "127.0.0.1:1", "hi"), 1, "UNAVAILABLE"),
+        (("generate", "--temperature", "9", "hi"), 2, "INVALID_REQUEST"),
+        (("generate", "--adapter", "x", "hi"), 2, "INVALID_REFERENCE"),
+        (("generate", ""), 2, "EMPTY_PROMPT"),
+    ],
+)
+def test_a_refusal_has_an_exit_code_and_a_reason(
+    run: Run, arguments: tuple[str, ...], code: int | None, reason: str | None
+) -> None:
+    result = run(*arguments, "--json")
+    assert result.exit_code == code if code else result.exit_code in (1, 2)
+    error = json.loads(result.stdout)["error"]
+    assert set(error) == {"reason", "message", "details"}
+    assert error["reason"] == reason or reason is None
+    told = run(*arguments)
+    assert told.exit_code == result.exit_code
+    assert told.stdout == ""
+    assert error["message"].split()[0] in told.stderr
