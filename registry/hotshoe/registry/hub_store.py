@@ -45,7 +45,7 @@ class HubStore:
         # From now on it is known which Hub that is, whatever becomes of the environment.
         other = None if self._hub.endpoint == PUBLIC_ENDPOINT else self._hub.endpoint
         self._place = replace(place, endpoint=other)
-        self._lookout = Lookout(self.refs, place.poll_seconds)
+        self._lookout = Lookout(self.refs, self._names, place.poll_seconds)
 
     @property
     def url(self) -> str:
@@ -150,7 +150,7 @@ class HubStore:
     def changes(
         self, cursor: str | None, adapters: Collection[AdapterName] | None = None
     ) -> tuple[list[Change], str]:
-        return self._lookout.changes(cursor, self._names() if adapters is None else adapters)
+        return self._lookout.changes(cursor, adapters)
 
     def hint(self, adapter: AdapterName) -> None:
         """Somebody (a webhook) says that the adapter's refs moved: `changes` looks at once."""

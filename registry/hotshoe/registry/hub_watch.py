@@ -50,19 +50,23 @@ def differences(adapter: AdapterName, before: Seen, now: Seen) -> Iterable[Chang
 class Lookout:
     """Looks at adapters when it is time, and tells each owner of a cursor what is new to them.
 
-    look: asks for an adapter's refs, one request. clock: seconds, monotonic.
+    look: asks for an adapter's refs, one request. survey: asks which adapters there are, also for those
+    who watch them all. clock: seconds, monotonic.
     """
 
     def __init__(
         self,
         look: Callable[[AdapterName], Refs],
+        survey: Callable[[], Collection[AdapterName]],
         poll_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
+        self._survey = survey
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._seen: dict[AdapterName, tuple[float, Seen]] = {}
+        self._all: tuple[float, Collection[AdapterName]] = (float("-inf"), ())
         self._lock = threading.Lock()
 
     def hint(self, adapter: AdapterName) -> None:
@@ -70,16 +74,26 @@ class Lookout:
         with self._lock:
             if adapter in self._seen:
                 self._seen[adapter] = (float("-inf"), self._seen[adapter][1])
+            else:
+                self._all = (float("-inf"), self._all[1])
 
-    def changes(self, cursor: str | None, adapters: Collection[AdapterName]) -> tuple[list[Change], str]:
+    def changes(
+        self, cursor: str | None, adapters: Collection[AdapterName] | None
+    ) -> tuple[list[Change], str]:
         """See `Store.changes`."""
         known = {} if cursor is None else _parse(cursor)
-        now = self._refreshed(adapters)
+        now = self._refreshed(self._everything() if adapters is None else adapters)
         changes: list[Change] = []
         if cursor is not None:
             for adapter in sorted(now):
                 changes += differences(adapter, known.get(adapter, Seen()), now[adapter])
         return changes, _text({**known, **now})
+
+    def _everything(self) -> Collection[AdapterName]:
+        began = self._clock()
+        if began - self._all[0] >= self._poll_seconds:
+            self._all = (began, self._survey())
+        return self._all[1]
 
     def _refreshed(self, adapters: Collection[AdapterName]) -> dict[AdapterName, Seen]:
         due = self._clock() - interval(self._poll_seconds, len(adapters))

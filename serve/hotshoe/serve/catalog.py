@@ -74,7 +74,8 @@ class Catalog:
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Follow the registry until the block ends."""
-        _, cursor = await asyncio.to_thread(self._registry.changes, None)
+        # Of no adapter yet: on the Hub, the cursor of all of them would cost a request for each.
+        _, cursor = await asyncio.to_thread(self._registry.changes, None, frozenset())
         tasks = [asyncio.create_task(self._watch(cursor), name="watch registry")]
         try:
             yield

@@ -21,10 +21,15 @@ class Sky:
     def __init__(self) -> None:
         self.refs: dict[AdapterName, Refs] = {}
         self.looks: Counter[AdapterName] = Counter()
+        self.surveys = 0
         self.now = 1000.0
 
     def put(self, adapter: AdapterName, newest: int, **aliases: str) -> None:
         self.refs[adapter] = Refs(adapter, {n: f"c{n}" for n in range(1, newest + 1)}, aliases)
+
+    def survey(self) -> list[AdapterName]:
+        self.surveys += 1
+        return sorted(self.refs)
 
     def look(self, adapter: AdapterName) -> Refs:
         self.looks[adapter] += 1
@@ -43,7 +48,7 @@ def sky() -> Sky:
 
 @pytest.fixture
 def lookout(sky: Sky) -> Lookout:
-    return Lookout(sky.look, poll_seconds=60, clock=lambda: sky.now)
+    return Lookout(sky.look, sky.survey, poll_seconds=60, clock=lambda: sky.now)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_two_owners_of_cursors_are_both_told(sky: Sky, lookout: Lookout) -> None
 def test_a_cursor_outlives_the_process(sky: Sky, lookout: Lookout) -> None:
     _, cursor = lookout.changes(None, [SUPPORT])
     sky.put(SUPPORT, 2, prod="e1")
-    later = Lookout(sky.look, poll_seconds=60, clock=lambda: sky.now)
+    later = Lookout(sky.look, sky.survey, poll_seconds=60, clock=lambda: sky.now)
     assert later.changes(cursor, [SUPPORT])[0] == [Change(SUPPORT, "", "v2")]
 
 
@@ -105,6 +110,24 @@ def test_adapters_not_asked_for_stay_where_the_cursor_left_them(sky: Sky, lookou
     sky.now += 61
     _, cursor = lookout.changes(cursor, [SUPPORT])
     assert lookout.changes(cursor, [LEGAL])[0] == [Change(LEGAL, "", "v2")]
+
+
+def test_who_watches_everything_is_told_of_new_adapters_and_asks_rarely_which_there_are(
+    sky: Sky, lookout: Lookout
+) -> None:
+    _, cursor = lookout.changes(None, None)
+    new = AdapterName("acme", "new")
+    sky.put(new, 1)
+    assert lookout.changes(cursor, None) == ([], cursor)
+    assert sky.surveys == 1
+    lookout.hint(new)
+    assert lookout.changes(cursor, None)[0] == [Change(new, "", "v1")]
+    assert sky.surveys == 2
+
+
+def test_to_watch_nothing_costs_nothing(sky: Sky, lookout: Lookout) -> None:
+    assert lookout.changes(None, []) == ([], "{}")
+    assert sky.looks.total() == sky.surveys == 0
 
 
 def test_an_adapter_that_is_gone_is_no_change_and_its_return_is(sky: Sky, lookout: Lookout) -> None:
