@@ -97,7 +97,7 @@ class TrustPolicy:
             )
         if signature is None:
             raise _untrusted(
-                adapter, "it is not signed", "publish it again with a key that the policy trusts"
+                adapter, "it is not signed", "publish it again with --key, one that the policy trusts"
             )
         signed = Signature.parse(signature)
         if signed.key not in rule.keys:
