@@ -9,7 +9,9 @@ been faster than itself, with the answer lost: every commit carries an id, by wh
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,6 +35,7 @@ from hotshoe.registry.values import (
     tags_of,
     targets_text,
 )
+from hotshoe.registry.webhook import SECRET_VARIABLE, WebhookReceiver
 
 _AT_ONCE = 8
 
@@ -46,6 +49,8 @@ class HubStore:
         other = None if self._hub.endpoint == PUBLIC_ENDPOINT else self._hub.endpoint
         self._place = replace(place, endpoint=other)
         self._lookout = Lookout(self.refs, self._names, place.poll_seconds)
+        self._webhooks: WebhookReceiver | None = None
+        self._opening = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -150,6 +155,7 @@ class HubStore:
     def changes(
         self, cursor: str | None, adapters: Collection[AdapterName] | None = None
     ) -> tuple[list[Change], str]:
+        self._listen()
         return self._lookout.changes(cursor, adapters)
 
     def hint(self, adapter: AdapterName) -> None:
@@ -160,7 +166,20 @@ class HubStore:
         return sum(hub_verify.verify(self, adapter) for adapter in self._names())
 
     def close(self) -> None:
-        """Nothing: the connections are huggingface_hub's, one client for the whole process."""
+        """Stop listening for webhooks. (The connections are huggingface_hub's, one client a process.)"""
+        with self._opening:
+            if self._webhooks is not None:
+                self._webhooks.stop()
+                self._webhooks = None
+
+    def _listen(self) -> None:
+        """Take webhooks from now on, if the URL says so: only who watches needs the port."""
+        with self._opening:
+            if self._place.webhooks is not None and self._webhooks is None:
+                host, port = self._place.webhooks
+                secret = os.environ.get(SECRET_VARIABLE, "")
+                self._webhooks = WebhookReceiver(secret, self.hint, host=host, port=port)
+                self._webhooks.start()
 
     def _repo(self, adapter: AdapterName) -> str:
         if adapter.org not in self._place.orgs:

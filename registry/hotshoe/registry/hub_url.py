@@ -19,18 +19,19 @@ from hotshoe.adapter.reference import AdapterName
 HUB_PREFIX = "hub://"
 POLL_SECONDS = 60.0
 
-_OPTIONS = ("endpoint", "private", "poll_seconds")
+_OPTIONS = ("endpoint", "private", "poll_seconds", "webhooks")
 _SWITCH = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
 class HubPlace:
-    """A registry on a Hub. endpoint None: HF_ENDPOINT, or the public one."""
+    """A registry on a Hub. endpoint None: HF_ENDPOINT, or the public one. webhooks: where to listen."""
 
     orgs: tuple[str, ...]
     endpoint: str | None = None
     private: bool = True
     poll_seconds: float = POLL_SECONDS
+    webhooks: tuple[str, int] | None = None
 
     @classmethod
     def parse(cls, url: str) -> HubPlace:
@@ -47,6 +48,7 @@ class HubPlace:
             endpoint=_endpoint(options["endpoint"]) if "endpoint" in options else None,
             private=_switch("private", options.get("private", "yes")),
             poll_seconds=_seconds("poll_seconds", options.get("poll_seconds", str(POLL_SECONDS))),
+            webhooks=_address("webhooks", options["webhooks"]) if "webhooks" in options else None,
         )
 
     def __str__(self) -> str:
@@ -58,6 +60,8 @@ class HubPlace:
             options.append("private=no")
         if self.poll_seconds != POLL_SECONDS:
             options.append(f"poll_seconds={self.poll_seconds:g}")
+        if self.webhooks:
+            options.append(f"webhooks={self.webhooks[0]}:{self.webhooks[1]}")
         return HUB_PREFIX + ",".join(self.orgs) + ("?" + "&".join(options) if options else "")
 
 
@@ -91,3 +95,10 @@ def _seconds(option: str, text: str) -> float:
     if not 0 <= seconds <= 86_400:
         raise InvalidConfig(f"registry option {option} is {text!r}: give a number of seconds from 0 to 86400")
     return seconds
+
+
+def _address(option: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise InvalidConfig(f"registry option {option} is {text!r}: write HOST:PORT")
+    return host, int(port)

@@ -19,6 +19,7 @@ from typing import Any
 from hotshoe.adapter.errors import AddressInUse, InvalidConfig, InvalidReference
 from hotshoe.adapter.reference import AdapterName
 
+SECRET_VARIABLE = "HOTSHOE_WEBHOOK_SECRET"
 MAX_PAYLOAD_BYTES = 1 << 20
 MIN_SECRET_CHARACTERS = 16
 
@@ -52,7 +53,7 @@ class WebhookReceiver:
         if len(secret) < MIN_SECRET_CHARACTERS or not secret.isascii():
             raise InvalidConfig(
                 f"the webhook secret must be {MIN_SECRET_CHARACTERS} or more ASCII characters: make one with "
-                "`openssl rand -hex 32` and give it to the Hub too"
+                f"`openssl rand -hex 32`, set {SECRET_VARIABLE} to it, and give it to the Hub too"
             )
         try:
             self._server = _Server((host, port), secret.encode(), on_move)

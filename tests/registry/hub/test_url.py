@@ -16,6 +16,7 @@ from hotshoe.registry.hub_url import HubPlace
         ("hub://acme,globex", HubPlace(("acme", "globex"))),
         ("hub://acme?private=no", HubPlace(("acme",), private=False)),
         ("hub://acme?poll_seconds=0", HubPlace(("acme",), poll_seconds=0)),
+        ("hub://acme?webhooks=0.0.0.0:8123", HubPlace(("acme",), webhooks=("0.0.0.0", 8123))),
         ("hub://acme?endpoint=https://hub.example/", HubPlace(("acme",), endpoint="https://hub.example")),
     ],
 )
@@ -34,6 +35,8 @@ def test_a_url_says_whose_adapters_and_how(url: str, place: HubPlace) -> None:
         ("hub://acme?private=maybe", "yes or no"),
         ("hub://acme?poll_seconds=often", "number of seconds"),
         ("hub://acme?poll_seconds=nan", "number of seconds"),
+        ("hub://acme?webhooks=8123", "HOST:PORT"),
+        ("hub://acme?webhooks=localhost:99999", "HOST:PORT"),
         ("hub://acme?endpoint=ftp://hub.example", "https://host"),
     ],
 )
