@@ -7,16 +7,19 @@ from collections.abc import Callable
 import typer
 
 from hotshoe.cli import keys, queries, serving, training, upkeep, versions
+from hotshoe.cli.help import SectionedGroup
 
 app = typer.Typer(
     name="hotshoe",
+    cls=SectionedGroup,
+    rich_markup_mode=None,
     help="One frozen base model, many tenants' LoRA adapters, swapped per request.",
-    epilog="Adapters are named org/name\\[@selector]; the selector is v7, an alias such as prod, or a "
+    epilog="Adapters are named org/name[@selector]; the selector is v7, an alias such as prod, or a "
     "commit. Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 VERBS: dict[str, dict[str, Callable[..., None]]] = {

@@ -99,6 +99,7 @@ def history(
         datetime | None,
         typer.Option(
             "--at",
+            metavar="TIME",
             formats=[
                 "%Y-%m-%dT%H:%M:%S%z",
                 "%Y-%m-%dT%H:%M%z",
@@ -106,7 +107,8 @@ def history(
                 "%Y-%m-%dT%H:%M",
                 "%Y-%m-%d",
             ],
-            help="Where the alias (prod if none is named) pointed then; UTC unless a zone is given.",
+            help="Where the alias (prod if none is named) pointed then: 2026-11-05 or 2026-11-05T09:30, UTC "
+            "unless a zone is given.",
         ),
     ] = None,
     registry: RegistryOption = None,
