@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, printable, verb
+from hotshoe.cli.verb import JsonOption, LedgerOption, RegistryOption, print_json, printable, verb
 
 
 @verb
@@ -37,6 +37,7 @@ def serve(
         str | None,
         typer.Option("--metrics", metavar="HOST:PORT", help="Where Prometheus may ask. Default: nowhere."),
     ] = None,
+    ledger: LedgerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve the base and every adapter of the registry over gRPC until SIGTERM."""
@@ -57,6 +58,7 @@ def serve(
         drain_seconds=drain_seconds,
         allow_open=allow_open,
         metrics=metrics,
+        ledger=ledger,
     )
 
     def tell(address: str) -> None:

@@ -34,6 +34,15 @@ RegistryOption = Annotated[
         help="Where adapters are kept: a folder, or hub://org. Default: a folder of yours.",
     ),
 ]
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        metavar="FILE",
+        envvar="HOTSHOE_LEDGER",
+        help="Where usage is written down (SQLite). Default: nowhere.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 ActorOption = Annotated[
     str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from hotshoe.adapter.errors import AddressInUse, InvalidConfig
 
@@ -23,6 +24,7 @@ class ServeConfig:
     sequences: answers in one step. threads: the engine's compute threads.
     allow_open: listen beyond this machine although nobody has to identify themselves.
     metrics: `HOST:PORT` where Prometheus asks over HTTP; None answers it nowhere.
+    ledger: the SQLite file that usage is written to; None keeps no books.
     """
 
     base: str
@@ -39,6 +41,7 @@ class ServeConfig:
     max_message_bytes: int = 4 << 20
     allow_open: bool = False
     metrics: str | None = None
+    ledger: Path | None = None
 
     def __post_init__(self) -> None:
         host, _ = parse_address(self.listen)

@@ -11,6 +11,7 @@ from hotshoe.serve.call import Observer
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.journal import Journal
+from hotshoe.serve.ledger import Ledger
 from hotshoe.serve.metrics import Metrics
 from hotshoe.serve.metrics_port import exposed
 from hotshoe.serve.pool import AdapterPool
@@ -49,6 +50,9 @@ def telemetry(config: ServeConfig, base: Base) -> Iterator[Telemetry]:
     """Open what `config` asks for until the block ends. Raises AddressInUse or InvalidConfig."""
     with contextlib.ExitStack() as stack:
         metrics, journal = Metrics(base), Journal()
+        observers: list[Observer] = [metrics]
         journal.read_by(metrics.on_happening)
         address = stack.enter_context(exposed(metrics.registry, config.metrics)) if config.metrics else ""
-        yield Telemetry((metrics,), journal, metrics, address)
+        if config.ledger:
+            observers.append(stack.enter_context(Ledger(config.ledger).writing()))
+        yield Telemetry(tuple(observers), journal, metrics, address)
