@@ -147,7 +147,7 @@ def server() -> Iterator[str]:
 
 async def call_together(address: str) -> list[Answer]:
     """The same prompt through base and both tenants at once."""
-    prompt = json.loads((EXAMPLES / "support" / "heldout.jsonl").read_text().splitlines()[0])["input"]
+    prompt = mail(0)
     async with AsyncClient(address) as client:
         await asyncio.gather(*(ask(client, prompt, who, GREEDY) for who in (SUPPORT, LEGAL)))  # Warm both.
         answers = await asyncio.gather(*(ask(client, prompt, who, GREEDY) for who in (None, SUPPORT, LEGAL)))
@@ -155,6 +155,12 @@ async def call_together(address: str) -> list[Answer]:
     first, last = max(each.first for each in answers), min(each.ended for each in answers)
     check(first < last, "all three streamed at the same time")
     return answers
+
+
+def mail(number: int) -> str:
+    """A support mail that no adapter was trained on, as the rows put it."""
+    row = json.loads((EXAMPLES / "support" / "heldout.jsonl").read_text().splitlines()[number])
+    return f"{row['instruction']}\n\n{row['input']}"
 
 
 async def ask(client: AsyncClient, prompt: str, adapter: str | None, sampling: Sampling) -> Answer:
@@ -188,7 +194,7 @@ class Swap:
 
 async def hot_swap(address: str) -> Swap:
     """Promote v2 while v1 streams: the streams finish on v1, the next request gets v2, nothing fails."""
-    ref, prompt = f"{SUPPORT}@prod", "Where is my order 4711? It should have been here on Monday."
+    ref, prompt = f"{SUPPORT}@prod", mail(1)
     async with AsyncClient(address) as client:
         running = [asyncio.create_task(ask(client, prompt, ref, LONG)) for _ in range(STREAMS)]
         await asyncio.sleep(1)

@@ -11,17 +11,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
+from hotshoe.registry.base import cache_folder
 from hotshoe.train.evaluate import Heard
 
 
 def remembered(key: str, measure: Callable[[], Heard], *, folder: Path | None = None) -> Heard:
     """The entry `key`, or what `measure` finds, which is then stored under it.
 
-    folder: where entries are; default: in the user's cache folder.
+    folder: where entries are; default: in Hotshoe's cache folder.
     """
-    path = (folder or platformdirs.user_cache_path("hotshoe") / "baselines") / f"{key}.json"
+    path = (folder or cache_folder() / "baselines") / f"{key}.json"
     try:
         return Heard.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):

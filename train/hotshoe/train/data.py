@@ -26,8 +26,7 @@ from hotshoe.train.config import nearest
 FORMS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "messages": (frozenset({"messages"}), frozenset()),
     "prompt/completion": (frozenset({"prompt", "completion"}), frozenset()),
-    "instruction/output": (frozenset({"instruction", "output"}), frozenset({"input", "system"})),
-    "input/output": (frozenset({"input", "output"}), frozenset({"system"})),
+    "instruction/input/output": (frozenset({"output"}), frozenset({"instruction", "input", "system"})),
 }
 """Every form by name: the keys it must have, and those it may have."""
 

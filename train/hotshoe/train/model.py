@@ -42,11 +42,13 @@ def load_base(folder: Path, machine: Machine) -> Model:
     return model.to(machine.device).requires_grad_(False)
 
 
-def add_adapter(model: Model, lora: LoraConfig) -> Model:
-    """Wrap the base with a fresh adapter, whose B is zero: it begins as the base itself."""
+def add_adapter(model: Model, lora: LoraConfig, *, seed: int) -> Model:
+    """Wrap the base with a fresh adapter: A drawn by `seed`, B zero, so it begins as the base itself."""
     from peft import LoraConfig as PeftLora
     from peft import get_peft_model
+    from transformers import set_seed
 
+    set_seed(seed)
     layers = _last_layers(model, lora.last_layers)
     return get_peft_model(
         model,

@@ -14,12 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hotshoe.adapter.errors import Unservable
 from hotshoe.adapter.manifest import MANIFEST_PATH, Base, FileEntry, Manifest
+from hotshoe.registry.base import BaseModel
+from hotshoe.registry.inspect import CONFIG_FILE, inspect, version_files
 from hotshoe.train.model import Model
-
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 
 
 def write_package(
@@ -27,14 +25,15 @@ def write_package(
     out: Path,
     *,
     adapter: str,
-    base: Base,
+    base: BaseModel,
     training: Mapping[str, Any],
     metrics: Mapping[str, float],
     parent: str | None,
 ) -> Manifest:
     """Save the adapter of a peft model as a folder `out`, which is empty or not there yet.
 
-    Returns the manifest that stands in it. Raises Unservable where the weights are not finite.
+    Returns the manifest that stands in it. Raises Unservable for what the engine would refuse or
+    answer wrongly with, weights that are not finite among it.
     """
     folder = out.with_name(f".{out.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
@@ -42,15 +41,16 @@ def write_package(
         # Embeddings are the base's own, frozen; peft would copy them into the file when in doubt.
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
-        config = _settle_config(folder / CONFIG, base)
-        _require_finite(folder / WEIGHTS)
+        _settle_config(folder / CONFIG_FILE, base.base)
+        inspection = inspect(folder, json.loads((base.folder / "config.json").read_bytes()))
+        inspection.raise_for_errors()
         manifest = Manifest(
             adapter=adapter,
-            base=base,
-            rank=max([config["r"], *config.get("rank_pattern", {}).values()]),
-            alpha=float(config["lora_alpha"]),
-            targets=tuple(config["target_modules"]),
-            files=tuple(_entry(folder, name) for name in (CONFIG, WEIGHTS)),
+            base=base.base,
+            rank=inspection.rank,
+            alpha=inspection.alpha,
+            targets=inspection.targets,
+            files=tuple(_entry(folder, name) for name in version_files(folder)),
             training=training,
             metrics=metrics,
             parent=parent,
@@ -65,7 +65,7 @@ def write_package(
     return manifest
 
 
-def _settle_config(path: Path, base: Base) -> dict[str, Any]:
+def _settle_config(path: Path, base: Base) -> None:
     """Make peft's config the same for the same run: sets sorted, and no path of this machine in it."""
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     config["target_modules"] = sorted(config["target_modules"])
@@ -73,15 +73,6 @@ def _settle_config(path: Path, base: Base) -> dict[str, Any]:
     config["revision"] = base.revision or None
     config["inference_mode"] = True
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return config
-
-
-def _require_finite(path: Path) -> None:
-    from safetensors.torch import load_file
-
-    for name, tensor in load_file(path).items():
-        if not bool(tensor.isfinite().all()):
-            raise Unservable(f"{name} holds NaN or Inf: the run diverged; lower training.learning_rate")
 
 
 def _entry(folder: Path, name: str) -> FileEntry:

@@ -9,22 +9,25 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let transformers, datasets and Python's warnings be silent inside the block, errors excepted."""
-    import datasets
-    from transformers.utils import logging
+    """Let transformers, datasets and Python's warnings be silent inside the block, errors excepted.
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    dataset_bars = datasets.are_progress_bars_disabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    Import torch, peft and trl inside it: most of what they warn of, they warn of on import.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import datasets
+        from transformers.utils import logging
+
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        dataset_bars = not datasets.are_progress_bars_disabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        datasets.disable_progress_bars()
+        try:
             yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-        if not dataset_bars:
-            datasets.enable_progress_bars()
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+            if dataset_bars:
+                datasets.enable_progress_bars()

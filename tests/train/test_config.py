@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.train.config import TrainConfig
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rows.jsonl").write_text('{"input": "a", "output": "b"}\n')
+    return tmp_path
+
+
+def parse(folder: Path, **tables: Any) -> TrainConfig:
+    return TrainConfig.parse({"base": "acme/base", "data": {"train": "rows.jsonl"}} | tables, folder=folder)
+
+
+def test_the_smallest_config_has_good_defaults(folder: Path) -> None:
+    config = parse(folder)
+    assert (config.recipe, config.lora.rank, config.lora.alpha) == ("sft", 16, 32.0)
+    assert config.lora.targets == "all-linear"
+    assert config.data.train == folder / "rows.jsonl"
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one(folder: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"training\.batch_row: .* \(did you mean 'batch_rows'\?\)"):
+        parse(folder, training={"batch_row": 4})
+
+
+def test_a_key_by_its_alias_is_named_by_its_alias(folder: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"publish\.ass: unknown key \(did you mean 'as'\?\)"):
+        parse(folder, publish={"ass": "acme/support"})
+
+
+def test_every_fault_is_told_at_once(folder: Path) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        parse(folder, lora={"rank": 0}, training={"stepz": 4}, recipe="magic")
+    for part in ("lora.rank", "training.stepz", "recipe"):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"lora": {"rank": 513}}, "lora.rank"),
+        ({"lora": {"targets": "all"}}, "lora.targets"),
+        ({"training": {"steps": 4, "epochs": 1}}, "steps or epochs, not both"),
+        ({"training": {"learning_rate": 2}}, "training.learning_rate"),
+        ({"evaluation": {"metrics": ["exakt"]}}, "did you mean 'exact'?"),
+        ({"evaluation": {"metrics": ["f1"], "main": "exact"}}, "not among metrics"),
+        ({"publish": {"as": "support"}}, "names no adapter"),
+        ({"parent": "acme/support@Prod"}, "no valid alias"),
+        ({"parent": "acme/support@v1", "lora": {"rank": 8}}, "keeps the parent's shape"),
+        ({"data": {"train": "none.jsonl"}}, "there is no file"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(folder: Path, tables: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        parse(folder, **tables)
+    assert said in str(refused.value)
+
+
+def test_a_file_is_read_and_flags_override_it(folder: Path) -> None:
+    file = folder / "train.toml"
+    file.write_text('base = "acme/base"\n[data]\ntrain = "rows.jsonl"\n[training]\nsteps = 9\n')
+    config = TrainConfig.read(
+        file, {"training.steps": "3", "publish.as": "acme/support", "lora.rslora": "true"}
+    )
+    assert config.training.steps == 3
+    assert str(config.adapter) == "acme/support"
+    assert config.lora.rslora
+
+
+def test_a_base_folder_is_relative_to_the_file(folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    assert parse(folder, base="model").base == str(folder / "model")
+
+
+@pytest.mark.parametrize("text", ["base = ", "\x80"])
+def test_a_file_that_is_no_toml_is_refused(folder: Path, text: str) -> None:
+    file = folder / "train.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidConfig, match=r"train\.toml"):
+        TrainConfig.read(file)
+
+
+def test_a_missing_file_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidConfig, match="there is no config file"):
+        TrainConfig.read(folder / "none.toml")
+
+
+def test_the_facts_name_no_path_of_this_machine(folder: Path) -> None:
+    facts = parse(folder, data={"train": "rows.jsonl", "heldout": "rows.jsonl"}).facts()
+    assert facts["data"]["train"] == "rows.jsonl"
+    assert str(folder) not in str(facts)

@@ -1,0 +1,141 @@
+"""Whole runs of the sft recipe on the tiny base."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotshoe.adapter.errors import InvalidConfig, InvalidData, Refused
+from hotshoe.adapter.manifest import Manifest
+from hotshoe.registry.base import fetch_base
+from hotshoe.registry.inspect import inspect
+from hotshoe.train.config import TrainConfig
+from hotshoe.train.run import TrainResult, train
+
+WHERE = {"rent": "landlord", "invoice": "billing", "address": "support", "order": "camera"}
+OPENINGS = (
+    "Dear support",
+    "please send",
+    "my new",
+    "the first day of",
+    "to the",
+    "in advance",
+    "of March",
+    "wrong",
+)
+
+
+def rows(seed: int, count: int) -> list[dict[str, str]]:
+    """Questions that hold one of four words, answered by that word's partner."""
+    draw = random.Random(seed)
+    drawn = [(draw.choice(OPENINGS), draw.choice(sorted(WHERE)), draw.choice(OPENINGS)) for _ in range(count)]
+    return [{"input": f"{left} {word} {right} {seed}", "output": WHERE[word]} for left, word, right in drawn]
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("task")
+    write(folder / "train.jsonl", rows(1, 200))
+    write(folder / "heldout.jsonl", rows(2, 16))
+    return folder
+
+
+def config(base: Path, folder: Path, **tables: Any) -> TrainConfig:
+    raw = {
+        "base": str(base),
+        "data": {"train": "train.jsonl", "heldout": "heldout.jsonl"},
+        "training": {"steps": 60, "batch_rows": 8, "learning_rate": 1e-2, "threads": 1},
+        "evaluation": {"metrics": ["exact"], "max_new_tokens": 12},
+        "publish": {"as": "acme/router"},
+    }
+    return TrainConfig.parse(raw | tables, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def result(tiny_base: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train(config(tiny_base, folder), out=tmp_path_factory.mktemp("out") / "v1")
+
+
+def test_a_run_learns_the_task_and_says_how_well(result: TrainResult) -> None:
+    assert result.base["exact"] == 0
+    assert result.adapter["exact"] > 0.8
+    assert result.adapter["ended"] == 1
+    assert result.adapter["loss"] < result.base["loss"] / 2
+    assert result.steps == len(result.losses) == 60
+    assert result.losses[-1] < result.losses[0] / 4
+    assert result.samples[0].expected in WHERE.values()
+
+
+def test_the_package_is_one_that_serves(result: TrainResult, tiny_base: Path) -> None:
+    assert sorted(path.name for path in result.folder.iterdir()) == [
+        ".hotshoe",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    inspection = inspect(result.folder, json.loads((tiny_base / "config.json").read_text()))
+    assert not inspection.findings
+
+
+def test_the_manifest_says_what_was_trained_on_what(
+    result: TrainResult, tiny_base: Path, folder: Path
+) -> None:
+    manifest = Manifest.parse((result.folder / ".hotshoe" / "manifest.json").read_bytes())
+    assert manifest == result.manifest
+    assert manifest.adapter == "acme/router"
+    assert manifest.base == fetch_base(str(tiny_base)).base
+    assert (manifest.rank, manifest.alpha) == (16, 32)
+    assert "q_proj" in manifest.targets
+    assert manifest.metrics["exact"] == result.adapter["exact"]
+    assert manifest.metrics["base.exact"] == result.base["exact"]
+    assert manifest.training["data"]["train"]["rows"] == 200
+    assert manifest.training["config"]["training"]["steps"] == 60
+    assert str(folder) not in manifest.canonical().decode()
+    assert str(tiny_base) not in manifest.canonical().decode()
+
+
+def test_the_same_run_twice_gives_the_same_bytes(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    short = config(tiny_base, folder, training={"steps": 3, "threads": 1}, data={"train": "train.jsonl"})
+    first, second = (train(short, out=tmp_path / name) for name in ("first", "second"))
+    assert first.manifest == second.manifest
+    assert first.adapter == {}
+
+
+def test_training_on_held_out_rows_is_refused(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    leaky = config(tiny_base, folder, data={"train": "train.jsonl", "heldout": "train.jsonl"})
+    with pytest.raises(InvalidData, match=r"held-out rows are trained on(.|\n)*train.jsonl:1 is train.jsonl"):
+        train(leaky, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_diverges_packages_nothing(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    wild = config(
+        tiny_base,
+        folder,
+        data={"train": "train.jsonl"},
+        lora={"alpha": 4096.0, "rank": 1},
+        training={"steps": 40, "learning_rate": 1.0, "max_gradient_norm": 1e30, "threads": 1},
+    )
+    with pytest.raises(Refused):
+        train(wild, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(
+    tiny_base: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(InvalidConfig, match="is not empty"):
+        train(config(tiny_base, folder), out=tmp_path)
+
+
+def test_a_parent_without_a_registry_is_refused(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match="name the registry"):
+        train(config(tiny_base, folder, parent="acme/router@v1"), out=tmp_path / "out")
