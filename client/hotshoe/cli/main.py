@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from hotshoe.cli import keys, queries, serving, training, upkeep, versions
+from hotshoe.cli import keys, queries, serving, training, upkeep, usage, versions
 from hotshoe.cli.help import SectionedGroup
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "history": queries.history,
         "diff": queries.diff,
     },
-    "Serve": {"serve": serving.serve, "generate": serving.generate},
+    "Serve": {"serve": serving.serve, "generate": serving.generate, "usage": usage.usage},
     "Look after": {
         "verify": upkeep.verify,
         "gc": upkeep.gc,

@@ -25,10 +25,12 @@ def usage(
         typer.Option("--by", metavar="COLUMNS", help="Sum by these: tenant, adapter, version, day."),
     ] = "tenant,adapter",
     since: Annotated[
-        datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="The first day (UTC).")
+        datetime | None,
+        typer.Option("--since", metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="The first day (UTC)."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="The last day (UTC).")
+        datetime | None,
+        typer.Option("--until", metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="The last day (UTC)."),
     ] = None,
     ledger: LedgerOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
