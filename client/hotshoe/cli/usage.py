@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,20 +18,18 @@ if TYPE_CHECKING:
 SUMS = ("requests", "failed", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
+def _day(flag: str, text: str) -> Any:
+    return typer.Option(flag, metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help=text)
+
+
 @verb
 def usage(
     by: Annotated[
         str,
         typer.Option("--by", metavar="COLUMNS", help="Sum by these: tenant, adapter, version, day."),
     ] = "tenant,adapter",
-    since: Annotated[
-        datetime | None,
-        typer.Option("--since", metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="The first day (UTC)."),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option("--until", metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="The last day (UTC)."),
-    ] = None,
+    since: Annotated[datetime | None, _day("--since", "The first day (UTC).")] = None,
+    until: Annotated[datetime | None, _day("--until", "The last day (UTC).")] = None,
     ledger: LedgerOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
     as_json: JsonOption = False,
