@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,21 +12,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
-from support.adapters import SUPPORT, make_adapter, make_base, ref
-from support.hub.server import HubServer
+from support.adapters import make_adapter, make_base
 
 from hotshoe.adapter.errors import AliasNotFound, Conflict, Refused, VersionNotFound
+from hotshoe.adapter.reference import AdapterName, AdapterRef, VersionNumber
 from hotshoe.registry import BaseModel, Registry
 from hotshoe.registry.cache import Cache
-from hotshoe.registry.hub_store import HubStore
-from hotshoe.registry.hub_url import HubPlace
 from hotshoe.registry.knowledge import Knowledge
-from hotshoe.registry.local import LocalStore
 from hotshoe.registry.recollection import Recollection
 from hotshoe.registry.store import Store
 
@@ -69,16 +68,15 @@ class Model:
 
 
 class Comparison(RuleBasedStateMachine):
-    """Does the same to a registry and to the model."""
+    """Does the same to one adapter of a registry and to the model."""
 
-    def __init__(self, open_store: Callable[[Path], Store], adapters: list[Path], base: BaseModel) -> None:
+    def __init__(self, name: AdapterName, store: Store, adapters: list[Path], base: BaseModel) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
         root = Path(self.folder.name)
-        store = open_store(root / "registry")
         knowledge = Knowledge(store, Recollection(root / "knowledge", store.url), fresh_seconds=0)
         self.registry = Registry(store, knowledge, Cache(root / "cache"))
-        self.adapters, self.base = adapters, base
+        self.name, self.adapters, self.base = name, adapters, base
         self.model = Model()
         self.moves = 0
 
@@ -89,58 +87,63 @@ class Comparison(RuleBasedStateMachine):
     def any_version(self, draw: int) -> int:
         return sorted(self.model.versions)[draw % len(self.model.versions)]
 
+    @initialize()
+    def begin(self) -> None:
+        for seed in (0, 1, 2):
+            self.publish(seed)
+
     @rule(seed=st.sampled_from(SEEDS))
     def publish(self, seed: int) -> None:
-        version = self.registry.publish(self.adapters[seed], SUPPORT, base=self.base)
+        version = self.registry.publish(self.adapters[seed], self.name, base=self.base)
         assert version.number == self.model.publish(seed)
 
     @precondition(lambda self: self.model.versions)
     @rule(alias=ALIASES, draw=st.integers(0, 99))
     def promote(self, alias: str, draw: int) -> None:
         number = self.any_version(draw)
-        self.registry.promote(SUPPORT, alias, number)
+        self.registry.promote(self.name, alias, number)
         self.model.point(alias, frozenset({(number, 1)}))
 
     @precondition(lambda self: len(self.model.versions) > 1)
     @rule(alias=ALIASES, draw=st.integers(0, 99), weight=st.integers(1, 9))
     def split(self, alias: str, draw: int, weight: int) -> None:
         weights = {self.any_version(draw): weight, self.any_version(draw + 1): 10}
-        self.registry.split(SUPPORT, alias, weights)
+        self.registry.split(self.name, alias, weights)
         self.model.point(alias, frozenset(weights.items()))
 
     @precondition(lambda self: self.model.versions)
     @rule(alias=ALIASES)
     def promote_what_is_not_there(self, alias: str) -> None:
         with pytest.raises(VersionNotFound):
-            self.registry.promote(SUPPORT, alias, self.model.newest + 1)
+            self.registry.promote(self.name, alias, self.model.newest + 1)
 
     @precondition(lambda self: self.model.versions)
     @rule(alias=ALIASES, draw=st.integers(0, 99))
     def promote_from_a_wrong_state(self, alias: str, draw: int) -> None:
         with pytest.raises(Conflict):
-            self.registry.promote(SUPPORT, alias, self.any_version(draw), expected="f" * 40)
+            self.registry.promote(self.name, alias, self.any_version(draw), expected="f" * 40)
 
     @precondition(lambda self: self.model.versions)
     @rule(alias=ALIASES)
     def roll_back(self, alias: str) -> None:
         if alias not in self.model.stacks:
             with pytest.raises(AliasNotFound):
-                self.registry.rollback(SUPPORT, alias)
+                self.registry.rollback(self.name, alias)
         elif self.model.roll_back(alias):
-            self.registry.rollback(SUPPORT, alias)
+            self.registry.rollback(self.name, alias)
         else:
             with pytest.raises(Refused):
-                self.registry.rollback(SUPPORT, alias)
+                self.registry.rollback(self.name, alias)
 
     @precondition(lambda self: self.model.versions)
     @rule(alias=ALIASES)
     def unset(self, alias: str) -> None:
         if self.model.pointing(alias):
-            self.registry.unset(SUPPORT, alias)
+            self.registry.unset(self.name, alias)
             self.model.point(alias, frozenset())
         else:
             with pytest.raises(AliasNotFound):
-                self.registry.unset(SUPPORT, alias)
+                self.registry.unset(self.name, alias)
 
     @precondition(lambda self: self.model.versions)
     @rule(draw=st.integers(0, 99))
@@ -149,23 +152,23 @@ class Comparison(RuleBasedStateMachine):
         pointed = {n for alias in self.model.stacks for n, _ in self.model.pointing(alias)}
         if number == self.model.newest:
             with pytest.raises(Refused):
-                self.registry.store.retire(SUPPORT, number)
+                self.registry.store.retire(self.name, number)
         elif number not in pointed:
-            self.registry.store.retire(SUPPORT, number)
+            self.registry.store.retire(self.name, number)
             del self.model.versions[number]
             self.registry.store.sweep()
 
     @precondition(lambda self: self.model.versions)
     @invariant()
     def they_agree(self) -> None:
-        state = self.registry.show(SUPPORT)
+        state = self.registry.show(self.name)
         assert {found.version.number for found in state.versions} == set(self.model.versions)
         pointing = {alias: self.model.pointing(alias) for alias in self.model.stacks}
         assert {
             alias: frozenset((target.version.number, target.weight) for target in found.targets)
             for alias, found in state.aliases.items()
         } == {alias: targets for alias, targets in pointing.items() if targets}
-        moves = len(self.registry.history(SUPPORT))
+        moves = len(self.registry.history(self.name))
         assert moves >= self.moves
         self.moves = moves
 
@@ -173,7 +176,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(draw=st.integers(0, 99))
     def fetch(self, draw: int) -> None:
         number = self.any_version(draw)
-        version = self.registry.resolve(ref(f"acme/support@v{number}"))
+        version = self.registry.resolve(AdapterRef(self.name, VersionNumber(number)))
         with self.registry.fetched(version) as folder:
             name = "adapter_model.safetensors"
             expected = (self.adapters[self.model.versions[number]] / name).read_bytes()
@@ -184,34 +187,26 @@ class Comparison(RuleBasedStateMachine):
         self.registry.verify()
 
 
-@pytest.mark.parametrize(("place", "examples"), [("local", 20), ("hub", 5)])
-def test_a_store_does_what_a_simple_model_does(place: str, examples: int, tmp_path: Path) -> None:
+EXAMPLES = {"local": 25, "hub": 5, "real hub": 1}
+
+
+def test_a_store_does_what_a_simple_model_does(
+    place: Callable[[], Store], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     base = make_base(tmp_path / "base")
     adapters = [make_adapter(tmp_path / f"adapter-{seed}", seed) for seed in SEEDS]
+    lines = (AdapterName("acme", f"line-{number}") for number in count())
 
-    def run(open_store: Callable[[Path], Store]) -> None:
-        class Machine(Comparison):
-            def __init__(self) -> None:
-                super().__init__(open_store, adapters, base)
+    class Machine(Comparison):
+        def __init__(self) -> None:
+            super().__init__(next(lines), place(), adapters, base)
 
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=examples,
-                stateful_step_count=25,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-
-    if place == "local":
-        run(LocalStore)
-        return
-    with HubServer() as hub:
-        at = HubPlace.parse(f"hub://acme?endpoint={hub.url}&poll_seconds=0")
-
-        def open_hub(folder: Path) -> Store:
-            hub.repos.clear()
-            return HubStore(at, token=hub.token)
-
-        run(open_hub)
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=EXAMPLES[request.node.callspec.params["place"]],
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
