@@ -41,10 +41,13 @@ _AT_ONCE = 8
 
 
 class HubStore:
-    """A `Store` of the adapters of some organizations on one Hub. token: None is the user's own."""
+    """A `Store` of the adapters of some organizations on one Hub.
 
-    def __init__(self, place: HubPlace, *, token: str | None = None) -> None:
-        self._hub = Hub(place.endpoint, token)
+    token: None is the user's own. hub: the door to use instead of one to `place` with that token.
+    """
+
+    def __init__(self, place: HubPlace, *, token: str | None = None, hub: Hub | None = None) -> None:
+        self._hub = hub or Hub(place.endpoint, token)
         # From now on it is known which Hub that is, whatever becomes of the environment.
         other = None if self._hub.endpoint == PUBLIC_ENDPOINT else self._hub.endpoint
         self._place = replace(place, endpoint=other)

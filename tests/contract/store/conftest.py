@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.adapters import make_base
 from support.desk import Desk
+from support.hub import real
 from support.hub.server import HubServer
 
 from hotshoe.registry import Registry
@@ -20,7 +22,7 @@ from hotshoe.registry.recollection import Recollection
 from hotshoe.registry.store import Store
 
 OpenStore = Callable[[], Store]
-PLACES = ("local", "hub")
+PLACES = ("local", "hub", *(["real hub"] if real.wanted() else []))
 
 
 @pytest.fixture(params=PLACES)
@@ -28,10 +30,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]
     """How to open a store on the place that this run of the suite is about."""
     if request.param == "local":
         yield lambda: LocalStore(tmp_path / "registry")
-    else:
+    elif request.param == "hub":
         with HubServer() as hub:
             at = HubPlace.parse(f"hub://acme,globex?endpoint={hub.url}&poll_seconds=0")
             yield lambda: HubStore(at, token=hub.token)
+    else:
+        renamed = real.RenamedHub(os.environ[real.VARIABLE])
+        at = HubPlace(("acme", "globex"), poll_seconds=0)
+        yield lambda: HubStore(at, hub=renamed)
+        renamed.delete_all(at.orgs)
 
 
 @pytest.fixture
