@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import routing
+
+if TYPE_CHECKING:
+    from hotshoe.train.run import TrainResult
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +21,24 @@ def tiny_tokenizer(tiny_base: Path) -> Any:
         return load_tokenizer(tiny_base)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep what runs remember out of the user's cache folder."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("HOTSHOE_CACHE", str(folder))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("HOTSHOE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The routing task's data."""
+    return routing.write_task(tmp_path_factory.mktemp("task"))
+
+
+@pytest.fixture(scope="session")
+def result(tiny_base: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """One whole run that learns the routing task."""
+    from hotshoe.train.run import train
+
+    return train(routing.config(tiny_base, folder), out=tmp_path_factory.mktemp("out") / "v1")

@@ -3,65 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.routing import PARTNERS, config
 
 from hotshoe.adapter.errors import InvalidConfig, InvalidData, Refused
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.registry.base import fetch_base
 from hotshoe.registry.inspect import inspect
-from hotshoe.train.config import TrainConfig
 from hotshoe.train.run import TrainResult, train
-
-WHERE = {"rent": "landlord", "invoice": "billing", "address": "support", "order": "camera"}
-OPENINGS = (
-    "Dear support",
-    "please send",
-    "my new",
-    "the first day of",
-    "to the",
-    "in advance",
-    "of March",
-    "wrong",
-)
-
-
-def rows(seed: int, count: int) -> list[dict[str, str]]:
-    """Questions that hold one of four words, answered by that word's partner."""
-    draw = random.Random(seed)
-    drawn = [(draw.choice(OPENINGS), draw.choice(sorted(WHERE)), draw.choice(OPENINGS)) for _ in range(count)]
-    return [{"input": f"{left} {word} {right} {seed}", "output": WHERE[word]} for left, word, right in drawn]
-
-
-def write(path: Path, rows: list[dict[str, str]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("task")
-    write(folder / "train.jsonl", rows(1, 200))
-    write(folder / "heldout.jsonl", rows(2, 16))
-    return folder
-
-
-def config(base: Path, folder: Path, **tables: Any) -> TrainConfig:
-    raw = {
-        "base": str(base),
-        "data": {"train": "train.jsonl", "heldout": "heldout.jsonl"},
-        "training": {"steps": 60, "batch_rows": 8, "learning_rate": 1e-2, "threads": 1},
-        "evaluation": {"metrics": ["exact"], "max_new_tokens": 12},
-        "publish": {"as": "acme/router"},
-    }
-    return TrainConfig.parse(raw | tables, folder=folder)
-
-
-@pytest.fixture(scope="module")
-def result(tiny_base: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    return train(config(tiny_base, folder), out=tmp_path_factory.mktemp("out") / "v1")
 
 
 def test_a_run_learns_the_task_and_says_how_well(result: TrainResult) -> None:
@@ -71,7 +22,7 @@ def test_a_run_learns_the_task_and_says_how_well(result: TrainResult) -> None:
     assert result.adapter["loss"] < result.base["loss"] / 2
     assert result.steps == len(result.losses) == 60
     assert result.losses[-1] < result.losses[0] / 4
-    assert result.samples[0].expected in WHERE.values()
+    assert result.samples[0].expected in PARTNERS.values()
 
 
 def test_the_package_is_one_that_serves(result: TrainResult, tiny_base: Path) -> None:
