@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from filelock import FileLock
@@ -35,6 +37,12 @@ class BaseModel:
     folder: Path
     base: Base
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What its config.json says: architecture and shapes."""
+        config: Mapping[str, Any] = json.loads((self.folder / "config.json").read_bytes())
+        return config
+
 
 def fetch_base(spec: str) -> BaseModel:
     """Bring a base model to this machine, once, and say who it is.
@@ -44,7 +52,7 @@ def fetch_base(spec: str) -> BaseModel:
     Hub does not answer.
     """
     folder = Path(spec).expanduser()
-    if folder.is_dir():
+    if spec and folder.is_dir():
         return _described(folder.resolve(), folder.resolve().name, "")
     if spec.startswith(PACKAGE_PREFIX):
         return _from_package(spec.removeprefix(PACKAGE_PREFIX))
@@ -106,8 +114,13 @@ def _sha256(path: Path) -> str:
 def _from_hub(repo: str, revision: str | None) -> BaseModel:
     from huggingface_hub import errors, snapshot_download
 
+    from hotshoe.registry.hub import Hub
+
+    # Made for what it does on the way: requests get time limits, and are repeated where that helps.
+    endpoint = Hub().endpoint
+    patterns = [f"*{suffix}" for suffix in _DIGESTED]
     try:
-        folder = snapshot_download(repo, revision=revision, allow_patterns=[f"*{s}" for s in _DIGESTED])
+        folder = snapshot_download(repo, revision=revision, endpoint=endpoint, allow_patterns=patterns)
     except errors.GatedRepoError as error:
         raise PermissionDenied(
             f"base {repo} is gated: accept its terms on its page, then `hf auth login` or set HF_TOKEN"

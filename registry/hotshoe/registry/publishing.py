@@ -7,12 +7,10 @@ folder that changes meanwhile cannot slip anything past the inspection.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hotshoe.adapter.errors import (
     AdapterNotFound,
@@ -66,7 +64,7 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     # What PEFT writes into README.md says nothing; the same weights beside other words are the same version.
     wanted = [path for path in version_files(folder) if path != README_FILE]
     staged = {path: _stage(folder / path, staging / path) for path in wanted}
-    inspection = inspect(staging, _base_config(base), origin=folder)
+    inspection = inspect(staging, base.config if base else None, origin=folder)
     inspection.raise_for_errors()
     for finding in inspection.warnings:
         log.warning("%s: %s", name, finding)
@@ -143,13 +141,6 @@ def _base_of(folder: Path, trained: Manifest | None, base: BaseModel | None) -> 
             "or train again"
         )
     return trained.base
-
-
-def _base_config(base: BaseModel | None) -> Mapping[str, Any] | None:
-    if base is None:
-        return None
-    config: Mapping[str, Any] = json.loads((base.folder / "config.json").read_bytes())
-    return config
 
 
 def _stage(source: Path, target: Path) -> Staged:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hotshoe.adapter.errors import BaseMismatch, Unservable
 from hotshoe.adapter.version import Version
 from hotshoe.registry import Registry
+from hotshoe.registry.inspect import inspect
 from hotshoe.serve.engine import EngineFacts
 
 
 class Shelf:
-    """Hands the pool verified folders. Blocking: call it in a thread."""
+    """Hands the pool verified and inspected folders. Blocking: call it in a thread.
 
-    def __init__(self, registry: Registry, facts: EngineFacts) -> None:
+    base_config: what the base's config.json says; None leaves the adapters' shapes to the engine.
+    """
+
+    def __init__(
+        self, registry: Registry, facts: EngineFacts, base_config: Mapping[str, Any] | None = None
+    ) -> None:
         self._registry = registry
         self._facts = facts
+        self._base_config = base_config
 
     def take(self, version: Version) -> Path:
         """The version's verified, immutable folder, there until it is given back.
 
-        Raises BaseMismatch, Unservable (its rank is over the slots'), Tampered or RegistryUnavailable.
+        Raises BaseMismatch, Unservable (its rank is over the slots', or what inspection finds), Tampered,
+        Untrusted or RegistryUnavailable.
         """
         manifest = self._registry.manifest(version)
         if manifest.base.digest != self._facts.base.digest:
@@ -33,7 +43,14 @@ class Shelf:
                 f"{version} has rank {manifest.rank}, and this server's slots hold {self._facts.max_rank}: "
                 f"serve with --max-rank {manifest.rank} or more, or train with a lower rank"
             )
-        return self._registry.fetch(version)
+        folder = self._registry.fetch(version)
+        try:
+            # Once more: whoever may write to the registry need not have come through our publish.
+            inspect(folder, self._base_config, max_rank=self._facts.max_rank).raise_for_errors()
+        except BaseException:
+            self._registry.release(version)
+            raise
+        return folder
 
     def give_back(self, version: Version) -> None:
         """The folder of one `take` is not needed any more: the registry's cache may drop it."""

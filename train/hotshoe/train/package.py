@@ -42,7 +42,7 @@ def write_package(
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         _settle_config(folder / CONFIG_FILE, base.base)
-        inspection = inspect(folder, json.loads((base.folder / "config.json").read_bytes()))
+        inspection = inspect(folder, base.config)
         inspection.raise_for_errors()
         manifest = Manifest(
             adapter=adapter,
