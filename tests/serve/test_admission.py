@@ -191,9 +191,12 @@ def test_more_requests_a_second_than_allowed_are_refused_until_time_passes() -> 
 
 def test_more_requests_at_once_than_allowed_are_refused() -> None:
     admission, acme = make(), tenant(concurrent=1)
-    with admission.visit(acme):
-        with pytest.raises(Exhausted, match="1 requests at once"), admission.visit(acme):
-            pass
+    with (
+        admission.visit(acme),
+        pytest.raises(Exhausted, match="1 requests at once"),
+        admission.visit(acme),
+    ):
+        pass
     with admission.visit(acme):
         pass
 

@@ -239,6 +239,44 @@ async def test_a_failed_load_lets_the_next_in_line_in() -> None:
         await asyncio.wait_for(waiting, 1)
 
 
+async def test_fetching_brings_the_files_once_and_touches_no_engine() -> None:
+    async with make(capacity=1) as (pool, engine, shelves, _):
+        shelves.gate.clear()
+        fetches = [asyncio.create_task(pool.fetch(A)) for _ in range(10)]
+        await until_idle()
+        fetches[0].cancel()
+        shelves.gate.set()
+        await asyncio.gather(*fetches[1:])
+        assert (shelves.taken[A], engine.added, pool.resident()) == (1, [], [])
+        assert not shelves.still_out()
+
+
+async def test_what_is_loaded_is_not_fetched() -> None:
+    async with make() as (pool, _, shelves, _):
+        await use(pool, A)
+        await pool.fetch(A)
+        assert shelves.taken[A] == 1
+
+
+async def test_a_fetch_that_finds_a_bad_version_is_remembered() -> None:
+    async with make() as (pool, _, shelves, _):
+        shelves.faults[A] = Unservable("rank 99")
+        for attempt in (pool.fetch, pool.warm, pool.fetch):
+            with pytest.raises(Unservable):
+                await attempt(A)
+        assert shelves.taken[A] == 1
+
+
+async def test_slow_fetches_leave_threads_for_everybody_else() -> None:
+    async with make() as (pool, _, shelves, _):
+        shelves.gate.clear()
+        fetches = [asyncio.create_task(pool.fetch(version(f"slow{number}"))) for number in range(40)]
+        await until_idle()
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 1) == 7
+        shelves.gate.set()
+        await asyncio.gather(*fetches)
+
+
 async def test_retiring_waits_for_nobody_and_unloads_only_what_is_idle() -> None:
     async with make() as (pool, engine, shelves, _):
         done = asyncio.Event()

@@ -7,10 +7,11 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hotshoe.adapter.errors import AdapterLoadFailed, HotshoeError, Refused
 from hotshoe.adapter.version import Version
@@ -20,6 +21,10 @@ from hotshoe.serve.journal import Journal
 from hotshoe.serve.slots import Load, Slots, Wait
 
 log = logging.getLogger(__name__)
+
+FETCHES_AT_ONCE = 8
+
+Result = TypeVar("Result")
 
 
 class Source(Protocol):
@@ -78,9 +83,12 @@ class AdapterPool:
         self._failures = failures or Failures()
         self._journal = journal or Journal()
         self._slots = Slots(capacity)
+        # Its own threads: a slow registry must not take those that everybody else needs.
+        self._threads = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="adapters")
         self._ids = itertools.count(1)  # Never reused: a failed load can leave its id behind in the engine.
         self._loaded: dict[str, _Loaded] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._fetches: dict[str, asyncio.Task[None]] = {}
         # Who waits longest for a place gets the next one; who needs none does not stand in this line.
         self._line = asyncio.Lock()
         self._freed = asyncio.Event()
@@ -114,6 +122,23 @@ class AdapterPool:
         async with self.lease(version):
             pass
 
+    async def fetch(self, version: Version) -> None:
+        """Have a version's verified files on this machine, so that `lease` only has to load them.
+
+        One fetch for however many callers; neither the engine nor a place in it is needed. Raises as
+        `lease`.
+        """
+        name = version.engine_name
+        if name in self._slots.held:
+            return
+        self._failures.raise_known(name)
+        task = self._fetches.get(name)
+        if task is None:
+            task = asyncio.create_task(self._fetch(version), name=f"fetch {version}")
+            task.add_done_callback(_failed)
+            self._fetches[name] = task
+        await asyncio.shield(task)
+
     async def retire(self, version: Version) -> bool:
         """Unload a version if no request uses it; True if it is not loaded any more."""
         name = version.engine_name
@@ -141,14 +166,15 @@ class AdapterPool:
         return held.leases if held else 0
 
     async def close(self) -> None:
-        """Give up loads that are under way, and give all folders back. The engine is left as it is."""
-        tasks = list(self._loads.values())
+        """Give up what is under way, and give all folders back. The engine is left as it is."""
+        tasks = [*self._loads.values(), *self._fetches.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         while self._loaded:
             _, loaded = self._loaded.popitem()
             await self._give_back(loaded.version)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _acquire(self, version: Version) -> None:
         name = version.engine_name
@@ -177,20 +203,14 @@ class AdapterPool:
         name = version.engine_name
         started = time.monotonic()
         try:
-            if evicted is not None:
-                self._journal.evicted(evicted.version)
-                await self._unload(evicted)
-            adapter = await self._add(version)
-        except BaseException as error:
+            with self._explaining(version):
+                if evicted is not None:
+                    self._journal.evicted(evicted.version)
+                    await self._unload(evicted)
+                adapter = await self._add(version)
+        except BaseException:
             self._slots = self._slots.on_failed(name)
-            explained = _explained(version, error)
-            if isinstance(explained, Refused):
-                self._failures.remember(name, explained)
-            if isinstance(explained, HotshoeError):
-                self._journal.load_failed(version, explained)
-            if explained is error:
-                raise
-            raise explained from error
+            raise
         else:
             self._loaded[name] = _Loaded(version, adapter)
             self._slots = self._slots.on_loaded(name)
@@ -202,7 +222,7 @@ class AdapterPool:
             self._freed.set()
 
     async def _add(self, version: Version) -> EngineAdapter:
-        folder = await asyncio.to_thread(self._source.take, version)
+        folder = await self._in_thread(self._source.take, version)
         adapter = EngineAdapter(name=version.engine_name, id=next(self._ids), folder=folder)
         try:
             async with self._engine_turn:
@@ -221,22 +241,42 @@ class AdapterPool:
         await self._give_back(loaded.version)
 
     async def _give_back(self, version: Version) -> None:
-        await asyncio.to_thread(self._source.give_back, version)
+        await self._in_thread(self._source.give_back, version)
+
+    async def _fetch(self, version: Version) -> None:
+        try:
+            with self._explaining(version):
+                await self._in_thread(self._source.take, version)
+            await self._give_back(version)
+        finally:
+            del self._fetches[version.engine_name]
+
+    async def _in_thread(self, work: Callable[[Version], Result], version: Version) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, version)
+
+    @contextlib.contextmanager
+    def _explaining(self, version: Version) -> Iterator[None]:
+        """Raise what callers get; what lies in the version itself is remembered."""
+        try:
+            yield
+        except HotshoeError as error:
+            log.warning("loading %s failed: %s", version, error)
+            self._note(version, error)
+            raise
+        except Exception as error:
+            log.exception("loading %s failed", version)
+            failure = AdapterLoadFailed(
+                f"{version} could not be loaded: {type(error).__name__}; the server's log says more",
+                details={"adapter": str(version.adapter), "version": version.tag},
+            )
+            self._note(version, failure)
+            raise failure from error
+
+    def _note(self, version: Version, error: HotshoeError) -> None:
+        self._journal.load_failed(version, error)
+        if isinstance(error, Refused):
+            self._failures.remember(version.engine_name, error)
 
 
 def _failed(task: asyncio.Task[None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def _explained(version: Version, error: BaseException) -> BaseException:
-    """The error that callers get."""
-    if isinstance(error, HotshoeError):
-        log.warning("loading %s failed: %s", version, error)
-        return error
-    if not isinstance(error, Exception):
-        return error
-    log.error("loading %s failed", version, exc_info=error)
-    return AdapterLoadFailed(
-        f"{version} could not be loaded: {type(error).__name__}; the server's log says more",
-        details={"adapter": str(version.adapter), "version": version.tag},
-    )
