@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.cli.connecting import (
+    DEFAULT_TARGET,
+    TargetOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    tls_of,
+)
 from hotshoe.cli.verb import JsonOption, LedgerOption, RegistryOption, print_json, printable, verb
 
 
@@ -33,6 +44,16 @@ def serve(
     allow_open: Annotated[
         bool, typer.Option("--allow-open", help="Listen beyond this machine without asking who calls.")
     ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Speak TLS with this certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key (PEM).")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate of this CA."),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option("--metrics", metavar="HOST:PORT", help="Where Prometheus may ask. Default: nowhere."),
@@ -43,7 +64,10 @@ def serve(
     """Serve the base and every adapter of the registry over gRPC until SIGTERM."""
     from hotshoe.serve.config import ServeConfig
     from hotshoe.serve.start import serve_forever
+    from hotshoe.serve.tls import TlsFiles
 
+    if bool(tls_cert) != bool(tls_key) or (tls_client_ca and not tls_cert):
+        raise InvalidConfig("TLS needs --tls-cert and --tls-key together: give both")
     config = ServeConfig(
         base=base,
         listen=listen,
@@ -57,6 +81,7 @@ def serve(
         threads=threads,
         drain_seconds=drain_seconds,
         allow_open=allow_open,
+        tls=TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
         metrics=metrics,
         ledger=ledger,
     )
@@ -74,9 +99,7 @@ def serve(
 @verb
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.")],
-    target: Annotated[
-        str, typer.Option("--target", envvar="HOTSHOE_TARGET", metavar="HOST:PORT", help="The server.")
-    ] = "127.0.0.1:50051",
+    target: TargetOption = DEFAULT_TARGET,
     adapter: Annotated[
         str | None,
         typer.Option("--adapter", metavar="ORG/NAME[@SELECTOR]", help="Default: the base alone."),
@@ -93,6 +116,10 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A string that ends the answer.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the whole answer.")] = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stream an answer to the terminal; which version gave it goes to standard error."""
@@ -106,7 +133,7 @@ def generate(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, stop=tuple(stop or ())
     )
     arguments: dict[str, Any] = {"adapter": adapter, "sampling": sampling, "timeout_seconds": timeout}
-    with Client(target) as client:
+    with Client(target, tls=tls_of(tls, tls_ca, tls_cert, tls_key)) as client:
         if as_json:
             print_json(_completion_json(client.generate(asked, **arguments)))
         else:

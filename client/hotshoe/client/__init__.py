@@ -8,6 +8,7 @@ Both raise the errors of `hotshoe.adapter.errors`.
 """
 
 from hotshoe.client.aio import AsyncClient
+from hotshoe.client.connection import Tls
 from hotshoe.client.sync import Client
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "Tls"]

@@ -1,4 +1,4 @@
-"""What both clients share: arguments to requests, channel options, gRPC's errors to ours."""
+"""What both clients share: arguments to requests, gRPC's errors to ours."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from hotshoe.adapter.reference import AdapterRef
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.wire import messages, status
 from hotshoe.wire.values import Chat, GenerateRequest, Message, Prompt, Sampling
-
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", 16 << 20),
-    ("grpc.enable_http_proxy", 0),  # A proxy for web traffic is seldom meant for the model server.
-)
 
 
 def generation(

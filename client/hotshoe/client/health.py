@@ -1,6 +1,7 @@
 """`python -m hotshoe.client.health HOST:PORT`: exit 0 if a server is ready there, 1 if not.
 
-For probes in containers. Speaks grpc.health.v1 with what the bare install has.
+For probes in containers. Speaks grpc.health.v1 with what the bare install has; over TLS where the
+environment says so (HOTSHOE_TLS_CA and others, see `hotshoe.client.Tls.from_environment`).
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ import sys
 
 import grpc
 
+from hotshoe.client.connection import Tls, channel
+
+CHECK = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"
 """HealthCheckResponse{status: SERVING} on the wire: the only answer that means ready."""
 
 
-def is_ready(target: str, *, timeout_seconds: float = 3.0) -> bool:
+def is_ready(target: str, *, timeout_seconds: float = 3.0, tls: Tls | None = None) -> bool:
     """Whether the server at `target` says SERVING within the time."""
-    with grpc.insecure_channel(target) as channel:
-        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-            "/grpc.health.v1.Health/Check"
-        )
+    with channel(target, tls) as connected:
+        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = connected.unary_unary(CHECK)
         try:
             answer: bytes = check(b"", timeout=timeout_seconds)
         except grpc.RpcError:
@@ -27,4 +29,4 @@ def is_ready(target: str, *, timeout_seconds: float = 3.0) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_ready(sys.argv[1]) else 1)
+    sys.exit(0 if is_ready(sys.argv[1], tls=Tls.from_environment()) else 1)

@@ -8,7 +8,8 @@ from types import TracebackType
 import grpc
 
 from hotshoe.adapter.reference import AdapterRef
-from hotshoe.client.calls import CHANNEL_OPTIONS, error_of, generation
+from hotshoe.client.calls import error_of, generation
+from hotshoe.client.connection import Tls, channel
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.v1 import inference_pb2_grpc
 from hotshoe.wire import messages
@@ -19,12 +20,13 @@ class Client:
     """A connection to one server. Use it as `with`.
 
     target: `HOST:PORT`. timeout_seconds: the deadline of every call that names none; None waits for ever.
+    tls: as `Tls` says; None talks in the clear.
     """
 
-    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+    def __init__(self, target: str, *, timeout_seconds: float | None = None, tls: Tls | None = None) -> None:
         self._target = target
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel = channel(target, tls)
         self._stub = inference_pb2_grpc.InferenceStub(self._channel)
 
     def __enter__(self) -> Client:

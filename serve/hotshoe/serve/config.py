@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hotshoe.adapter.errors import AddressInUse, InvalidConfig
+from hotshoe.serve.tls import TlsFiles
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The slot ranks that vLLM takes (vllm.config.lora)."""
@@ -22,8 +23,11 @@ class ServeConfig:
     engine's memory, at least `slots`. max_rank: the largest LoRA rank, one of RANKS.
     context_tokens: prompt plus answer; None takes the base's own, bounded by kv_cache_bytes.
     sequences: answers in one step. threads: the engine's compute threads.
+    tenants: the file that says who may call (see hotshoe.serve.tenants_file); None asks nobody.
     allow_open: listen beyond this machine although nobody has to identify themselves.
     metrics: `HOST:PORT` where Prometheus asks over HTTP; None answers it nowhere.
+    tls: the certificate's files; None speaks in the clear. With a client_authority in them only those
+    may connect who show a certificate of it. max_streams: answers under way on one connection.
     ledger: the SQLite file that usage is written to; None keeps no books.
     """
 
@@ -39,16 +43,22 @@ class ServeConfig:
     threads: int = 1
     drain_seconds: float = 30.0
     max_message_bytes: int = 4 << 20
+    tenants: Path | None = None
     allow_open: bool = False
+    max_streams: int = 1024
+    tls: TlsFiles | None = None
     metrics: str | None = None
     ledger: Path | None = None
 
     def __post_init__(self) -> None:
         host, _ = parse_address(self.listen)
-        if not self.allow_open and not _is_loopback(host):
+        by_certificate = self.tls is not None and self.tls.client_authority is not None
+        asks_who = by_certificate or self.tenants is not None
+        if not self.allow_open and not asks_who and not _is_loopback(host):
             raise InvalidConfig(
                 f"{self.listen} can be reached from other machines, and this server asks nobody "
-                "who they are: listen on 127.0.0.1, or say --allow-open if that is what you want"
+                "who they are: listen on 127.0.0.1, name who may call with --tenants, ask for certificates "
+                "with --tls-client-ca, or say --allow-open if that is what you want"
             )
         if self.metrics is not None:
             parse_address(self.metrics)
@@ -57,6 +67,7 @@ class ServeConfig:
         _at_least("slots", self.slots, 1)
         _at_least("resident", self.resident, self.slots)
         _at_least("sequences", self.sequences, 1)
+        _at_least("max_streams", self.max_streams, 1)
         _at_least("threads", self.threads, 1)
         _at_least("kv_cache_bytes", self.kv_cache_bytes, 1 << 20)
         _at_least("drain_seconds", self.drain_seconds, 0)
@@ -67,9 +78,11 @@ class ServeConfig:
 def parse_address(address: str) -> tuple[str, int]:
     """Split `HOST:PORT` or `[IPV6]:PORT`; raise InvalidConfig for anything else."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+    bare = host.removeprefix("[").removesuffix("]")
+    bracketed = host == f"[{bare}]"
+    if not colon or not bare or (":" in bare) != bracketed or not port.isdecimal() or int(port) > 65_535:
         raise InvalidConfig(f"{address!r} is no address: write HOST:PORT, for example 127.0.0.1:50051")
-    return host.strip("[]"), int(port)
+    return bare, int(port)
 
 
 def check_free(address: str) -> None:

@@ -9,21 +9,25 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from hotshoe.adapter.errors import AddressInUse, HotshoeError
+from hotshoe.adapter.errors import HotshoeError
 from hotshoe.registry import Registry
+from hotshoe.serve.admission import Admission
 from hotshoe.serve.catalog import Catalog
-from hotshoe.serve.config import ServeConfig, parse_address
+from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.engine import Engine
+from hotshoe.serve.fairness import FairQueue
 from hotshoe.serve.generation import Generation
+from hotshoe.serve.identity import OpenDoor, TenantsFile
 from hotshoe.serve.inference_servicer import InferenceServicer
 from hotshoe.serve.listing import AdapterListing
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.shelf import Shelf
 from hotshoe.serve.telemetry import Telemetry, telemetry
+from hotshoe.serve.tls import Certificate
+from hotshoe.serve.transport import listen, new_server
 from hotshoe.v1 import inference_pb2, inference_pb2_grpc
 from hotshoe.wire.values import FinishReason, GenerateRequest, Sampling, Tokens
 
@@ -31,6 +35,8 @@ log = logging.getLogger(__name__)
 
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
 CHECK_SECONDS = 0.5
+LAST_WORDS_SECONDS = 0.5
+"""How long answers that were ready when the time was over may take to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +54,40 @@ async def running(config: ServeConfig, engine: Engine, registry: Registry) -> As
 
     The engine and the registry stay the caller's to close. Ready means that a token was generated.
     """
+    certificate = Certificate(config.tls) if config.tls else None
     with telemetry(config, engine.facts.base) as seen:
-        async with _running(config, engine, registry, seen) as server:
+        if certificate is not None:
+            seen.watch_certificate(certificate)
+        async with _running(config, engine, registry, seen, certificate) as server:
             yield server
 
 
 @contextlib.asynccontextmanager
 async def _running(
-    config: ServeConfig, engine: Engine, registry: Registry, seen: Telemetry
+    config: ServeConfig,
+    engine: Engine,
+    registry: Registry,
+    seen: Telemetry,
+    certificate: Certificate | None,
 ) -> AsyncIterator[Running]:
+    identity = TenantsFile(config.tenants) if config.tenants else OpenDoor()
     shelf = Shelf(registry, engine.facts)
     pool = AdapterPool(engine, shelf, capacity=config.resident, journal=seen.journal)
     catalog = Catalog(registry, pool, journal=seen.journal)
     seen.watch(pool, catalog)
-    generation = Generation(engine, catalog, pool, observers=seen.observers)
-    server = grpc.aio.server(options=_options(config))
+    admission = Admission(_line(config))
+    generation = Generation(engine, catalog, pool, admission, observers=seen.observers)
+    server = new_server(config)
     inference_pb2_grpc.add_InferenceServicer_to_server(
-        InferenceServicer(generation, AdapterListing(registry, pool)), server
+        InferenceServicer(generation, AdapterListing(registry, pool), identity), server
     )
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = _listen(server, config.listen)
-    await _prove(Generation(engine, catalog, pool))  # Seen by nobody: it is no caller's request.
-    async with catalog.watching():
+    address = listen(server, config.listen, certificate)
+    # Seen by nobody and not in line: it is no caller's request.
+    await _prove(Generation(engine, catalog, pool, Admission(FairQueue(1, 1))))
+    async with catalog.watching(), identity.watching():
         await server.start()
         await _tell(healthy, serving=True)
         watch = asyncio.create_task(_watch(engine, healthy), name="watch engine")
@@ -81,7 +97,8 @@ async def _running(
         finally:
             watch.cancel()
             await healthy.enter_graceful_shutdown()
-            await server.stop(config.drain_seconds)
+            await _drain(admission, config.drain_seconds)
+            await server.stop(LAST_WORDS_SECONDS)
             await pool.close()
 
 
@@ -103,23 +120,20 @@ async def serve_until_signal(
             loop.remove_signal_handler(each)
 
 
-def _options(config: ServeConfig) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", 0),  # Otherwise two servers share a port and each gets half of the calls.
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", config.max_message_bytes),
-    ]
+def _line(config: ServeConfig) -> FairQueue:
+    # A few more than fit in a step: they stand ready in the engine when a place becomes free.
+    places = config.sequences + max(1, config.sequences // 8)
+    # What one tenant may not fill up is for the others; who asks nobody knows of no others.
+    reserve = max(1, places // 8) if config.tenants and places > 1 else 0
+    return FairQueue(places, config.slots, reserve=reserve)
 
 
-def _listen(server: grpc.aio.Server, address: str) -> str:
-    host, _ = parse_address(address)
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise AddressInUse(
-            f"{address} cannot be listened on: choose another port, or 0 for a free one"
-        ) from error
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+async def _drain(admission: Admission, seconds: float) -> None:
+    """Refuse what comes, with an error that sends callers elsewhere, until what is here has ended."""
+    admission.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await admission.empty()
 
 
 async def _prove(generation: Generation) -> None:

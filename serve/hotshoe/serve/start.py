@@ -10,6 +10,7 @@ from hotshoe.registry import open_registry
 from hotshoe.registry.base import fetch_base
 from hotshoe.serve.config import ServeConfig, check_free
 from hotshoe.serve.server import serve_until_signal
+from hotshoe.serve.tls import Certificate
 from hotshoe.serve.vllm_config import VllmConfig
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> No
     Raises AddressInUse or InvalidConfig before anything is loaded, BaseNotFound, EngineUnavailable.
     """
     check_free(config.listen)
+    if config.tls:
+        Certificate(config.tls)
     if config.metrics:
         check_free(config.metrics)
     asyncio.run(_serve(config, on_ready))

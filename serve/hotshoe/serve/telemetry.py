@@ -15,6 +15,7 @@ from hotshoe.serve.ledger import Ledger
 from hotshoe.serve.metrics import Metrics
 from hotshoe.serve.metrics_port import exposed
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.tls import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class Telemetry:
             "alias_knowledge_age_seconds",
             "How long ago the registry last said what moved.",
             catalog.age_seconds,
+        )
+
+    def watch_certificate(self, certificate: Certificate) -> None:
+        """Show when it ends, so that somebody is woken before."""
+        self.metrics.gauge(
+            "certificate_expires_timestamp_seconds",
+            "When the server's certificate ends, in seconds since 1970.",
+            lambda: certificate.expires,
         )
 
 

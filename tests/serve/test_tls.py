@@ -1,0 +1,173 @@
+"""TLS: who may connect, and how a certificate is renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import grpc
+import pytest
+from support.certificates import Authority, Pair
+from support.serving import echo_server
+
+from hotshoe.adapter.errors import InvalidConfig, Unavailable
+from hotshoe.client import AsyncClient, Client, Tls
+from hotshoe.client.health import is_ready
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.tls import Certificate, TlsFiles
+from hotshoe.v1 import inference_pb2 as pb
+from hotshoe.v1 import inference_pb2_grpc
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "certificates")
+
+
+@pytest.fixture
+def pair(authority: Authority) -> Pair:
+    return authority.sign("server")
+
+
+async def serial_of(address: str) -> bytes:
+    """The certificate that the server shows now."""
+    host, port = address.split(":")
+    pem = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+    return pem.encode()
+
+
+async def test_a_client_that_trusts_the_authority_is_answered(
+    tmp_path: Path, authority: Authority, pair: Pair
+) -> None:
+    files = TlsFiles(pair.certificate, pair.key)
+    async with echo_server(tmp_path, tls=files) as served:
+        tls = Tls(authority.file)
+        async with AsyncClient(served.address, tls=tls) as client:
+            assert (await client.generate("hi")).text == "base: hi"
+        with Client(served.address, tls=Tls(authority.file, server_name="server")) as blocking:
+            assert (await asyncio.to_thread(blocking.generate, "hi")).text == "base: hi"
+        assert await asyncio.to_thread(is_ready, served.address, tls=tls)
+
+
+async def test_a_client_without_tls_or_of_another_trust_is_not_answered(tmp_path: Path, pair: Pair) -> None:
+    stranger = Authority(tmp_path / "elsewhere")
+    async with echo_server(tmp_path, tls=TlsFiles(pair.certificate, pair.key)) as served:
+        for tls in (None, Tls(stranger.file)):
+            async with AsyncClient(served.address, tls=tls) as client:
+                with pytest.raises(Unavailable):
+                    await client.generate("hi")
+            assert not await asyncio.to_thread(is_ready, served.address, tls=tls)
+
+
+async def test_with_a_client_authority_only_its_clients_are_answered(
+    tmp_path: Path, authority: Authority, pair: Pair
+) -> None:
+    ours, theirs = authority.sign("app"), Authority(tmp_path / "elsewhere").sign("app")
+    files = TlsFiles(pair.certificate, pair.key, client_authority=authority.file)
+    async with echo_server(tmp_path, tls=files) as served:
+        async with AsyncClient(served.address, tls=Tls(authority.file, ours.certificate, ours.key)) as client:
+            assert (await client.generate("hi")).text == "base: hi"
+        for tls in (Tls(authority.file), Tls(authority.file, theirs.certificate, theirs.key)):
+            async with AsyncClient(served.address, tls=tls) as client:
+                with pytest.raises(Unavailable):
+                    await client.generate("hi")
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart_while_streams_go_on(
+    tmp_path: Path, authority: Authority, pair: Pair
+) -> None:
+    files = TlsFiles(pair.certificate, pair.key)
+    async with echo_server(tmp_path, tls=files, token_seconds=0.05) as served:
+        async with AsyncClient(served.address, tls=Tls(authority.file)) as client:
+            stream = client.stream("hello " * 20)
+            await anext(stream)
+            assert await serial_of(served.address) == pair.certificate.read_bytes()
+            renewed = authority.sign("server", days=90)
+            async with asyncio.timeout(10):
+                while await serial_of(served.address) != renewed.certificate.read_bytes():
+                    await asyncio.sleep(0.2)
+            text = "".join([getattr(event, "text", "") async for event in stream])
+            assert text == "base: " + "hello " * 20
+        async with AsyncClient(served.address, tls=Tls(authority.file)) as another:
+            await another.generate("hi")
+
+
+async def test_a_renewal_that_makes_no_sense_leaves_the_old_certificate(
+    tmp_path: Path, authority: Authority, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = pair.certificate.read_bytes()
+    async with echo_server(tmp_path, tls=TlsFiles(pair.certificate, pair.key)) as served:
+        await serial_of(served.address)
+        pair.key.write_text("nonsense")
+        async with asyncio.timeout(10):
+            while "the old certificate stays" not in caplog.text:
+                assert await serial_of(served.address) == before
+                await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("fault", ["missing", "nonsense", "another key", "no authority"])
+def test_files_that_are_no_certificate_and_key_are_refused_by_name(
+    authority: Authority, pair: Pair, fault: str
+) -> None:
+    files = TlsFiles(pair.certificate, pair.key)
+    match fault:
+        case "missing":
+            pair.certificate.unlink()
+        case "nonsense":
+            pair.certificate.write_text("nonsense")
+        case "another key":
+            files = TlsFiles(pair.certificate, authority.sign("other").key)
+        case "no authority":
+            files = TlsFiles(pair.certificate, pair.key, client_authority=pair.key)
+    with pytest.raises(InvalidConfig, match=r"server\.(crt|key)"):
+        Certificate(files)
+
+
+def test_a_server_that_asks_for_certificates_may_listen_beyond_this_machine(pair: Pair) -> None:
+    ServeConfig(base="b", listen="0.0.0.0:1", tls=TlsFiles(pair.certificate, pair.key, pair.certificate))
+    with pytest.raises(InvalidConfig, match="--tls-client-ca"):
+        ServeConfig(base="b", listen="0.0.0.0:1", tls=TlsFiles(pair.certificate, pair.key))
+
+
+def test_a_client_certificate_without_its_key_is_refused(pair: Pair) -> None:
+    with pytest.raises(InvalidConfig, match="give both"):
+        Tls(certificate=pair.certificate)
+    with pytest.raises(InvalidConfig, match=r"none\.pem cannot be read"):
+        Client("127.0.0.1:1", tls=Tls(Path("none.pem")))
+
+
+def test_tls_is_what_the_environment_says() -> None:
+    assert Tls.from_environment({}) is None
+    assert Tls.from_environment({"HOTSHOE_TLS": "1"}) == Tls()
+    assert Tls.from_environment({"HOTSHOE_TLS_CA": "ca.pem", "HOTSHOE_TLS_SERVER_NAME": "gpu"}) == Tls(
+        Path("ca.pem"), server_name="gpu"
+    )
+
+
+# Rude clients
+
+
+async def test_a_connection_has_so_many_answers_at_once_and_the_next_ones_wait(tmp_path: Path) -> None:
+    async with (
+        echo_server(tmp_path, max_streams=2, token_seconds=0.02) as served,
+        AsyncClient(served.address) as client,
+    ):
+        await client.generate("hi")  # The server has said its limit by then.
+        asked = [asyncio.ensure_future(client.generate("hello " * 5)) for _ in range(6)]
+        most = 0
+        while not all(each.done() for each in asked):
+            most = max(most, len(served.engine.running))
+            await asyncio.sleep(0.005)
+        assert {(await each).text for each in asked} == {"base: " + "hello " * 5}
+        assert most == 2
+
+
+async def test_metadata_without_end_is_refused_and_the_next_call_answered(tmp_path: Path) -> None:
+    async with echo_server(tmp_path) as served, grpc.aio.insecure_channel(served.address) as channel:
+        stub: inference_pb2_grpc.InferenceAsyncStub = inference_pb2_grpc.InferenceStub(channel)
+        request = pb.GenerateRequest(generation=pb.Generation(text="hi"))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Generate(request, metadata=[("x-padding", "x" * 100_000)])
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await stub.Generate(request)).text == "base: hi"
