@@ -150,17 +150,16 @@ def test_tls_is_what_the_environment_says() -> None:
 
 async def test_a_connection_has_so_many_answers_at_once_and_the_next_ones_wait(tmp_path: Path) -> None:
     async with (
-        echo_server(tmp_path, max_streams=2, token_seconds=0.02) as served,
+        echo_server(tmp_path, max_streams=2, token_seconds=0.05) as served,
         AsyncClient(served.address) as client,
     ):
         await client.generate("hi")  # The server has said its limit by then.
-        asked = [asyncio.ensure_future(client.generate("hello " * 5)) for _ in range(6)]
-        most = 0
-        while not all(each.done() for each in asked):
-            most = max(most, len(served.engine.running))
-            await asyncio.sleep(0.005)
-        assert {(await each).text for each in asked} == {"base: " + "hello " * 5}
-        assert most == 2
+        asked = [asyncio.ensure_future(client.generate("hello " * 20)) for _ in range(6)]
+        await asyncio.sleep(0.5)
+        assert len(served.engine.running) == 2
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def test_metadata_without_end_is_refused_and_the_next_call_answered(tmp_path: Path) -> None:
