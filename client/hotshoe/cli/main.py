@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from hotshoe.cli import keys, queries, serving, training, upkeep, usage, versions
+from hotshoe.cli import inspecting, keys, queries, serving, training, upkeep, usage, versions
 from hotshoe.cli.help import SectionedGroup
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "train": training.train,
         "publish": versions.publish,
         "import": versions.import_foreign,
+        "inspect": inspecting.inspect,
     },
     "Move aliases": {"promote": versions.promote, "rollback": versions.rollback, "unset": versions.unset},
     "Look": {
