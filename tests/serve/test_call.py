@@ -12,8 +12,10 @@ from support.recorder import Recorder, Shelves, version
 from hotshoe.adapter.errors import EmptyPrompt, EngineUnavailable, PromptTooLong
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
+from hotshoe.serve.admission import Admission
 from hotshoe.serve.call import Call, Observer, Origin
-from hotshoe.serve.generation import Generation
+from hotshoe.serve.fairness import FairQueue
+from hotshoe.serve.generation import Caller, Generation
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.wire.values import Delta, Finished, GenerateRequest, Sampling, Text
 
@@ -59,7 +61,11 @@ class OneVersion:
 async def make(token_seconds: float = 0.0) -> AsyncIterator[tuple[Generation, Watcher, Recorder]]:
     engine, watcher = Recorder(token_seconds=token_seconds), Watcher()
     pool = AdapterPool(engine, Shelves(), capacity=2)
-    yield Generation(engine, OneVersion(), pool, observers=[Broken(), watcher]), watcher, engine
+    yield (
+        Generation(engine, OneVersion(), pool, Admission(FairQueue(8, 2)), observers=[Broken(), watcher]),
+        watcher,
+        engine,
+    )
     await pool.close()
 
 
@@ -67,8 +73,9 @@ ASK = GenerateRequest(Text("hi"), AdapterRef.parse("acme/a"), Sampling(max_token
 
 
 async def test_observers_are_told_of_a_request_from_its_arrival_to_its_end() -> None:
+    caller = Caller(origin=Origin(tenant="acme"))
     async with make() as (generation, watcher, _):
-        done = await generation.complete(ASK, request_id="1", origin=Origin(tenant="acme"))
+        done = await generation.complete(ASK, request_id="1", caller=caller)
     assert watcher.told == ["begin", "acme/a@v1", *["1 token"] * 3, "OK"]
     (call,) = watcher.ended
     assert (call.id, call.origin.tenant, call.usage) == ("1", "acme", done.usage)

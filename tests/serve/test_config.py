@@ -25,7 +25,7 @@ def test_an_address_is_a_host_and_a_port(text: str, host: str, port: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "50051", ":50051", "localhost", "localhost:", "localhost:x", "localhost:65536", "a:-1", "::1"]
+    "text", ["", "50051", ":50051", "host", "host:", "host:x", "host:65536", "a:-1", "::1", "::1:1", "[a]:1"]
 )
 def test_anything_else_is_no_address(text: str) -> None:
     with pytest.raises(InvalidConfig, match="HOST:PORT"):

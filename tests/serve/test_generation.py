@@ -12,7 +12,9 @@ from support.recorder import Recorder, Shelves, until_idle, version
 from hotshoe.adapter.errors import EngineUnavailable, InvalidRequest, PromptTooLong
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
+from hotshoe.serve.admission import Admission
 from hotshoe.serve.engine import EngineAdapter, EngineChunk
+from hotshoe.serve.fairness import FairQueue
 from hotshoe.serve.generation import Generation
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.wire.values import (
@@ -45,7 +47,7 @@ class Parts:
     def __init__(self, engine: Recorder | None = None) -> None:
         self.engine = engine or Recorder()
         self.pool = AdapterPool(self.engine, Shelves(), capacity=2)
-        self.generation = Generation(self.engine, OneVersion(), self.pool)
+        self.generation = Generation(self.engine, OneVersion(), self.pool, Admission(FairQueue(8, 2)))
 
     async def complete(
         self, prompt: Prompt, *, adapter: AdapterRef | None = None, sampling: Sampling | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ async def calling(address: str) -> AsyncIterator[inference_pb2_grpc.InferenceAsy
 
 def ask(text: str = "hi", adapter: str = "", **sampling: Any) -> pb.Generation:
     return pb.Generation(text=text, adapter=adapter, sampling=pb.Sampling(**sampling))
+
+
+async def read_all(call: AsyncIterable[pb.StreamGenerateResponse]) -> list[pb.StreamGenerateResponse]:
+    return [message async for message in call]
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -256,14 +260,13 @@ async def test_an_answer_that_the_client_cancels_ends_in_the_engine(tmp_path: Pa
 async def test_work_ends_in_the_engine_when_its_time_is_over(tmp_path: Path, streamed: bool) -> None:
     async with echo_server(tmp_path, token_seconds=0.1) as served, calling(served.address) as stub:
         generation = ask("x" * 500)
+        call: Awaitable[Any]
+        if streamed:
+            call = read_all(stub.StreamGenerate(pb.StreamGenerateRequest(generation=generation), timeout=0.4))
+        else:
+            call = stub.Generate(pb.GenerateRequest(generation=generation), timeout=0.4)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            if streamed:
-                async for _ in stub.StreamGenerate(
-                    pb.StreamGenerateRequest(generation=generation), timeout=0.4
-                ):
-                    pass
-            else:
-                await stub.Generate(pb.GenerateRequest(generation=generation), timeout=0.4)
+            await call
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await eventually(lambda: not served.engine.running)
 
@@ -282,7 +285,7 @@ async def test_a_client_that_vanishes_leaves_no_work_behind(tmp_path: Path) -> N
 
 async def health_of(address: str, service: str = "") -> str:
     async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
@@ -309,8 +312,9 @@ async def test_a_dead_engine_makes_it_unhealthy_and_its_callers_unavailable(tmp_
 
 async def test_reflection_lists_the_services(served: Served) -> None:
     async with grpc.aio.insecure_channel(served.address) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
+        message: Any = reflection_pb2.ServerReflectionRequest
+        request = message(list_services="")
         answers = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
     listed = {service.name for service in answers[0].list_services_response.service}
     assert {INFERENCE, "grpc.health.v1.Health"} <= listed

@@ -65,9 +65,9 @@ refs = st.builds(
     st.just(AdapterName("acme", "support")),
     st.sampled_from([None, Alias("prod"), VersionNumber(7)]),
 )
-requests = st.builds(GenerateRequest, prompts, st.none() | refs, samplings)
+requests = st.builds(GenerateRequest, prompts, st.none() | refs, samplings, texts, st.integers(-100, 100))
 resolved = st.builds(Resolved, st.builds(Base, texts, texts, texts), texts, texts, texts, texts)
-usages = st.builds(Usage, counts, counts, counts, times, times)
+usages = st.builds(Usage, counts, counts, counts, times, times, times)
 reasons = st.sampled_from(FinishReason)
 events = st.one_of(resolved, st.builds(Delta, texts, ids), st.builds(Finished, reasons, usages))
 completions = st.builds(Completion, resolved, texts, ids, reasons, usages)

@@ -9,7 +9,7 @@ import pytest
 
 from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
-from hotshoe.wire.values import Chat, Message, Resolved, Sampling, Text, Tokens
+from hotshoe.wire.values import Chat, GenerateRequest, Message, Resolved, Sampling, Text, Tokens
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,12 @@ def test_a_prompt_of_nothing_is_refused(make: Any) -> None:
 def test_a_chat_whose_turns_are_all_empty_is_refused() -> None:
     with pytest.raises(EmptyPrompt):
         Chat((Message("system", ""), Message("user", "")))
+
+
+@pytest.mark.parametrize("wrong", [{"priority": 101}, {"priority": -101}, {"session": "x" * 257}])
+def test_a_request_beyond_the_edges_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=next(iter(wrong))):
+        GenerateRequest(Text("hi"), **wrong)
 
 
 def test_an_unknown_role_is_refused_with_those_there_are() -> None:

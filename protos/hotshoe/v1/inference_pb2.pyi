@@ -184,11 +184,19 @@ class Generation(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Plain text, tokenized as it stands."""
     adapter: _builtins.str
     """`org/name[@selector]`; the selector is `v7`, an alias or a full commit id, and `prod` if left out.
     Empty: the base model alone.
+    """
+    session: _builtins.str
+    """Keeps a user on one side of an alias that splits between versions; at most 256 characters."""
+    priority: _builtins.int
+    """Orders the requests of one tenant while they wait, more first; -100 to 100. One step is worth five
+    seconds of waiting.
     """
     @_builtins.property
     def chat(self) -> Global___Chat:
@@ -210,10 +218,12 @@ class Generation(_message.Message):
         tokens: Global___Tokens | None = ...,
         adapter: _builtins.str = ...,
         sampling: Global___Sampling | None = ...,
+        session: _builtins.str = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "chat", b"chat", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "chat", b"chat", "priority", b"priority", "prompt", b"prompt", "sampling", b"sampling", "session", b"session", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["chat", "text", "tokens"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
@@ -545,6 +555,7 @@ class Usage(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     LOAD_MS_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    QUEUE_MS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens of the prompt."""
     cached_tokens: _builtins.int
@@ -555,6 +566,8 @@ class Usage(_message.Message):
     """Milliseconds spent waiting for the adapter to load; 0 where it was loaded."""
     first_token_ms: _builtins.float
     """Milliseconds from the request's arrival to its first token."""
+    queue_ms: _builtins.float
+    """Milliseconds spent in line before the engine."""
     def __init__(
         self,
         *,
@@ -563,10 +576,11 @@ class Usage(_message.Message):
         output_tokens: _builtins.int = ...,
         load_ms: _builtins.float = ...,
         first_token_ms: _builtins.float = ...,
+        queue_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "first_token_ms", b"first_token_ms", "load_ms", b"load_ms", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "first_token_ms", b"first_token_ms", "load_ms", b"load_ms", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "queue_ms", b"queue_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

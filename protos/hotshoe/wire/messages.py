@@ -51,16 +51,20 @@ def to_request(message: pb.Generation) -> GenerateRequest:
         prompt=_to_prompt(message),
         adapter=AdapterRef.parse(message.adapter) if message.adapter else None,
         sampling=_to_sampling(message.sampling),
+        session=message.session,
+        priority=message.priority,
     )
 
 
 def from_request(request: GenerateRequest) -> pb.Generation:
-    """Write a request."""
-    message = pb.Generation(
-        adapter=str(request.adapter) if request.adapter else "",
-        sampling=_from_sampling(request.sampling),
-    )
+    """Write a request; raise InvalidRequest for one that no message can hold."""
     try:
+        message = pb.Generation(
+            adapter=str(request.adapter) if request.adapter else "",
+            sampling=_from_sampling(request.sampling),
+            session=request.session,
+            priority=request.priority,
+        )
         match request.prompt:
             case Chat(messages):
                 message.chat.messages.extend(pb.Message(role=m.role, content=m.content) for m in messages)
@@ -70,7 +74,7 @@ def from_request(request: GenerateRequest) -> pb.Generation:
                 message.tokens.ids.extend(ids)
     except ValueError as error:
         raise InvalidRequest(
-            f"the prompt cannot be sent: {error}; token ids are 0 to 2^32-1, text is Unicode"
+            f"the request cannot be sent: {error}; token ids are 0 to 2^32-1, text is Unicode"
         ) from error
     return message
 
@@ -199,6 +203,7 @@ def _from_finished(finished: Finished) -> pb.Finished:
             output_tokens=usage.output_tokens,
             load_ms=usage.load_ms,
             first_token_ms=usage.first_token_ms,
+            queue_ms=usage.queue_ms,
         ),
     )
 
@@ -213,5 +218,6 @@ def _to_finished(message: pb.Finished) -> Finished:
             output_tokens=usage.output_tokens,
             load_ms=usage.load_ms,
             first_token_ms=usage.first_token_ms,
+            queue_ms=usage.queue_ms,
         ),
     )

@@ -107,11 +107,22 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """One request: a prompt, an adapter (None is the base itself) and how to sample."""
+    """One request: a prompt, an adapter (None is the base itself) and how to sample.
+
+    session: keeps a user on one side of an alias that splits; empty for none. priority: orders one
+    tenant's own requests in line, more first, -100 to 100.
+    """
 
     prompt: Prompt
     adapter: AdapterRef | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    session: str = ""
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        _within("priority", self.priority, -100, 100)
+        if len(self.session) > 256:
+            raise InvalidRequest(f"session has {len(self.session)} characters: give at most 256")
 
 
 class FinishReason(enum.Enum):
@@ -145,6 +156,7 @@ class Usage:
     output_tokens: int = 0
     load_ms: float = 0.0
     first_token_ms: float = 0.0
+    queue_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

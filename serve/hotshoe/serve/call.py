@@ -65,6 +65,7 @@ class Call:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.output_tokens = 0
+        self.queue_ms = 0.0
         self.load_ms = 0.0
         self.first_token_ms = 0.0
         self.began = time.monotonic()
@@ -120,6 +121,7 @@ class Call:
             output_tokens=self.output_tokens,
             load_ms=self.load_ms,
             first_token_ms=self.first_token_ms,
+            queue_ms=self.queue_ms,
         )
 
     def _tell(self, tell: Callable[[Observer], None]) -> None:

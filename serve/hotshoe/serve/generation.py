@@ -1,4 +1,4 @@
-"""The use case: who answers, may the prompt be, hold the adapter, stream."""
+"""The use case: may they, who answers, does the prompt fit; then a place, the adapter, and the stream."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidRequest, PromptTooLong
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
+from hotshoe.serve.admission import Admission, Place
 from hotshoe.serve.call import Call, Observer, Origin
-from hotshoe.serve.engine import Engine, EngineChunk
-from hotshoe.serve.pool import AdapterPool, Lease
+from hotshoe.serve.engine import Engine, EngineAdapter, EngineChunk
+from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.tenants import ANYONE, Tenant
 from hotshoe.wire.values import (
     Chat,
     Completion,
@@ -42,47 +45,70 @@ class Resolver(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and under which circumstances.
+
+    seconds_left: until the caller's deadline when the request arrived; None is no deadline.
+    """
+
+    tenant: Tenant = ANYONE
+    origin: Origin = field(default_factory=Origin)
+    seconds_left: float | None = None
+
+
+SERVER = Caller()
+"""The server itself, or anybody on one that asks nobody."""
+
+
 class Generation:
     """Answers requests with one engine. Safe for any number of concurrent callers on one event loop."""
 
     def __init__(
-        self, engine: Engine, catalog: Resolver, pool: AdapterPool, *, observers: Sequence[Observer] = ()
+        self,
+        engine: Engine,
+        catalog: Resolver,
+        pool: AdapterPool,
+        admission: Admission,
+        *,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._engine = engine
         self._catalog = catalog
         self._pool = pool
+        self._admission = admission
         self._observers = observers
 
     async def stream(
-        self, request: GenerateRequest, *, request_id: str, origin: Origin | None = None
+        self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
     ) -> AsyncGenerator[Event, None]:
         """Stream an answer: one Resolved, any number of Delta, one Finished.
 
-        Closing or cancelling it ends the work in the engine and gives the adapter back. The version is
-        chosen once, at the start; a promotion during the answer does not touch it.
+        Closing or cancelling it ends the work in the engine and gives adapter and place back. The version
+        is chosen once, at the start; a promotion during the answer does not touch it.
         """
-        with Call(request_id, origin, self._observers).running() as call:
-            prompt = await self._encode(request.prompt)
-            call.prompt_tokens = len(prompt)
-            sampling = self._fitted(request.sampling, len(prompt))
-            version = await self._catalog.resolve(request.adapter) if request.adapter else None
-            async with self._leased(version) as lease:
-                resolved = _resolved(self._engine.facts.base, version)
-                call.on_resolved(resolved, load_ms=lease.load_ms if lease else 0.0)
-                yield resolved
-                chunks = self._engine.generate(call.id, prompt, sampling, lease.adapter if lease else None)
-                async with contextlib.aclosing(_answer(call, chunks)) as events:
-                    async for event in events:
-                        yield event
+        with Call(request_id, caller.origin, self._observers).running() as call:
+            ref = caller.tenant.choose(request.adapter)
+            with self._admission.visit(caller.tenant):
+                prompt = await self._encode(request.prompt)
+                call.prompt_tokens = len(prompt)
+                sampling = self._fitted(request.sampling, len(prompt), caller.tenant)
+                version = await self._find(ref, request.session)
+                async with self._held(call, version, request.priority, caller) as (place, adapter):
+                    yield _resolved(self._engine.facts.base, version)
+                    chunks = self._engine.generate(call.id, prompt, sampling, adapter)
+                    async with contextlib.aclosing(_answer(call, chunks, place)) as events:
+                        async for event in events:
+                            yield event
 
     async def complete(
-        self, request: GenerateRequest, *, request_id: str, origin: Origin | None = None
+        self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
     ) -> Completion:
         """The whole answer at once."""
         text: list[str] = []
         token_ids: list[int] = []
         resolved: Resolved | None = None
-        stream = self.stream(request, request_id=request_id, origin=origin)
+        stream = self.stream(request, request_id=request_id, caller=caller)
         async with contextlib.aclosing(stream) as events:
             async for event in events:
                 match event:
@@ -94,6 +120,38 @@ class Generation:
                     case Finished(reason, usage) if resolved:
                         return Completion(resolved, "".join(text), tuple(token_ids), reason, usage)
         raise EngineUnavailable("the engine ended the answer before its end: try again")
+
+    async def _find(self, ref: AdapterRef | None, session: str) -> Version | None:
+        """The version that answers, with its files on this machine; None is the base."""
+        if ref is None:
+            return None
+        version = await self._catalog.resolve(ref, session=session or None)
+        # Before the line: who waits for a slow registry takes no place in the engine from anybody.
+        await self._pool.fetch(version)
+        return version
+
+    @contextlib.asynccontextmanager
+    async def _held(
+        self, call: Call, version: Version | None, priority: int, caller: Caller
+    ) -> AsyncIterator[tuple[Place, EngineAdapter | None]]:
+        """A place in the engine and, there, the adapter, until the block ends."""
+        seconds_left = None if caller.seconds_left is None else caller.seconds_left - call.seconds
+        async with contextlib.AsyncExitStack() as stack:
+            place = await stack.enter_async_context(
+                self._admission.place(
+                    caller.tenant,
+                    adapter=version.engine_name if version else "",
+                    prompt_tokens=call.prompt_tokens,
+                    priority=priority,
+                    seconds_left=seconds_left,
+                )
+            )
+            call.queue_ms = place.queue_ms
+            lease = await stack.enter_async_context(self._pool.lease(version)) if version else None
+            call.on_resolved(
+                _resolved(self._engine.facts.base, version), load_ms=lease.load_ms if lease else 0.0
+            )
+            yield place, lease.adapter if lease else None
 
     async def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         match prompt:
@@ -115,28 +173,23 @@ class Generation:
             )
         return ids
 
-    def _fitted(self, sampling: Sampling, prompt_tokens: int) -> Sampling:
+    def _fitted(self, sampling: Sampling, prompt_tokens: int, tenant: Tenant) -> Sampling:
+        """With max_tokens set: what was asked for, or the most that tenant and context allow."""
+        wanted = tenant.max_tokens(sampling.max_tokens)
         room = self._engine.facts.context_tokens - prompt_tokens
         if (sampling.min_tokens or 0) > room:
             raise InvalidRequest(
                 f"min_tokens {sampling.min_tokens} is over the {room} tokens that the context has left"
             )
-        return dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens or room, room))
-
-    @contextlib.asynccontextmanager
-    async def _leased(self, version: Version | None) -> AsyncIterator[Lease | None]:
-        if version is None:
-            yield None
-            return
-        async with self._pool.lease(version) as lease:
-            yield lease
+        return dataclasses.replace(sampling, max_tokens=min(wanted or room, room))
 
 
 async def _answer(
-    call: Call, chunks: AsyncGenerator[EngineChunk, None]
+    call: Call, chunks: AsyncGenerator[EngineChunk, None], place: Place
 ) -> AsyncGenerator[Delta | Finished, None]:
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
+            place.charge(len(chunk.token_ids))
             call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
             if chunk.text or chunk.token_ids:
                 yield Delta(chunk.text, chunk.token_ids)

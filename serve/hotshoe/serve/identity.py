@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -29,12 +30,19 @@ class Identity(Protocol):
         """The tenant behind a call; raise Unauthenticated if it cannot be told."""
         ...
 
+    def watching(self) -> AbstractAsyncContextManager[None]:
+        """Follow changes of who may call until the block ends."""
+        ...
+
 
 class OpenDoor:
     """Asks nobody: everybody is the one tenant who may do everything."""
 
     def of(self, metadata: Metadata, peer: Peer) -> Tenant:
         return ANYONE
+
+    def watching(self) -> AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
 
 
 class TenantsFile:

@@ -12,7 +12,9 @@ from typing import Any
 import grpc
 
 from hotshoe.adapter.errors import HotshoeError
-from hotshoe.serve.generation import Generation
+from hotshoe.serve.call import Origin
+from hotshoe.serve.generation import Caller, Generation
+from hotshoe.serve.identity import Identity
 from hotshoe.serve.listing import AdapterListing
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.v1 import inference_pb2_grpc
@@ -26,14 +28,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     """The public service, over the use cases it is given."""
 
-    def __init__(self, generation: Generation, listing: AdapterListing) -> None:
+    def __init__(self, generation: Generation, listing: AdapterListing, identity: Identity) -> None:
         self._generation = generation
         self._listing = listing
+        self._identity = identity
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         async with _answering(context):
+            caller = self._caller(context)
             completion = await self._generation.complete(
-                messages.to_request(request.generation), request_id=_request_id()
+                messages.to_request(request.generation), request_id=_request_id(), caller=caller
             )
         return messages.from_completion(completion)
 
@@ -41,8 +45,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         async with _answering(context):
+            caller = self._caller(context)
             stream = self._generation.stream(
-                messages.to_request(request.generation), request_id=_request_id()
+                messages.to_request(request.generation), request_id=_request_id(), caller=caller
             )
             async with contextlib.aclosing(stream) as events:
                 async for event in events:
@@ -52,11 +57,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         self, request: pb.ListAdaptersRequest, context: Context
     ) -> pb.ListAdaptersResponse:
         async with _answering(context):
-            page = await self._listing.page(request.org, request.page_size, request.page_token)
+            tenant = self._caller(context).tenant
+            page = await self._listing.page(request.org, request.page_size, request.page_token, tenant)
         return pb.ListAdaptersResponse(
             adapters=[messages.from_summary(summary) for summary in page.adapters],
             next_page_token=page.next_token,
         )
+
+    def _caller(self, context: Context) -> Caller:
+        tenant = self._identity.of(context.invocation_metadata() or (), context.auth_context() or {})
+        return Caller(tenant, Origin(tenant=tenant.name), context.time_remaining())
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hotshoe.adapter.errors import InvalidRequest
 from hotshoe.registry import Registry
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.tenants import Tenant
 from hotshoe.wire.values import AdapterSummary
 
 DEFAULT_PAGE = 100
@@ -29,13 +30,17 @@ class AdapterListing:
         self._registry = registry
         self._pool = pool
 
-    async def page(self, org: str, size: int, token: str) -> Page:
-        """The adapters of `org` (all if empty) whose names come after `token`."""
+    async def page(self, org: str, size: int, token: str, tenant: Tenant) -> Page:
+        """What `tenant` may use of `org` (all if empty), names after `token`."""
         if not 0 <= size <= LARGEST_PAGE:
             raise InvalidRequest(f"page_size is {size}: give 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}")
         known = await asyncio.to_thread(self._registry.adapters)
         wanted = [
-            each for each in known if (not org or each.adapter.org == org) and str(each.adapter) > token
+            each
+            for each in known
+            if (not org or each.adapter.org == org)
+            and str(each.adapter) > token
+            and tenant.may_use(each.adapter)
         ]
         size = size or DEFAULT_PAGE
         shown = wanted[:size]
