@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 import shutil
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hotshoe.adapter.errors import Tampered
+from hotshoe.registry.durable import sync
 from hotshoe.registry.store import Staged
 
 _STALE_SECONDS = 3600
@@ -21,7 +21,7 @@ _STALE_SECONDS = 3600
 
 
 class Blobs:
-    """`blobs/ab/abcd...` under a root folder, beside `staging/`, where new bytes grow."""
+    """`blobs/` under a root folder, beside `staging/`, where new bytes grow."""
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
@@ -48,19 +48,15 @@ class Blobs:
             path.write_bytes(content)
             content = Staged(path, len(content), hashlib.sha256(content).hexdigest())
         content.path.chmod(0o444)
-        _sync_file(content.path)
+        sync(content.path)
         return content
 
     def place(self, settled: Iterable[Staged]) -> None:
         """Put settled bytes where they are found by their sha256."""
         for blob in settled:
-            target = self.path(blob.sha256)
-            if not target.parent.is_dir():
-                target.parent.mkdir(exist_ok=True)
-                sync_folder(self._blobs)
             # Over a blob that is there already too: should that one have rotted, it is whole again.
-            blob.path.replace(target)
-            sync_folder(target.parent)
+            blob.path.replace(self.path(blob.sha256))
+        sync(self._blobs)
 
     def read(self, sha256: str, limit: int) -> bytes:
         """The bytes of a small blob, checked; raise Tampered if they are not what they were."""
@@ -71,7 +67,7 @@ class Blobs:
         return data
 
     def path(self, sha256: str) -> Path:
-        return self._blobs / sha256[:2] / sha256
+        return self._blobs / sha256
 
     def drop(self, sha256: str) -> int:
         """Delete a blob; return the bytes that this gave back."""
@@ -85,7 +81,7 @@ class Blobs:
 
     def sweep(self, wanted: Container[str]) -> int:
         """Delete blobs that are not wanted, and staging whose owner died; return the bytes given back."""
-        freed = sum(self.drop(path.name) for path in self._blobs.glob("??/*") if path.name not in wanted)
+        freed = sum(self.drop(path.name) for path in self._blobs.iterdir() if path.name not in wanted)
         freed += sum(self._sweep_part(part) for part in self._staging.glob("*.part"))
         return freed + sum(self._sweep_staging(lock) for lock in self._staging.glob("*.lock"))
 
@@ -109,17 +105,3 @@ class Blobs:
                 lock.unlink(missing_ok=True)
                 return freed
         return 0
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make names in a folder survive a power cut, where the system can do that."""
-    with contextlib.suppress(OSError):
-        _sync_file(path)

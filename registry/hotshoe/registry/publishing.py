@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Base, Fi
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
 from hotshoe.registry.base import BaseModel
+from hotshoe.registry.durable import sync
 from hotshoe.registry.inspect import README_FILE, inspect, version_files
 from hotshoe.registry.promotion import ATTEMPTS, pause
 from hotshoe.registry.store import Files, Refs, Staged, Store
@@ -64,7 +66,10 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     # What PEFT writes into README.md says nothing; the same weights beside other words are the same version.
     wanted = [path for path in version_files(folder) if path != README_FILE]
     staged = {path: _stage(folder / path, staging / path) for path in wanted}
-    inspection = inspect(staging, base.config if base else None, origin=folder)
+    # The disk takes its time, and inspection need not wait for it. The store syncs again, if it has a disk.
+    with ThreadPoolExecutor(1) as aside:
+        aside.map(sync, [blob.path for blob in staged.values()])
+        inspection = inspect(staging, base.config if base else None, origin=folder)
     inspection.raise_for_errors()
     for finding in inspection.warnings:
         log.warning("%s: %s", name, finding)
