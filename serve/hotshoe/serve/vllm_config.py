@@ -115,7 +115,7 @@ def _variables(config: VllmConfig) -> Mapping[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         # Said by every core process, and nobody can act on it: a deprecated name that vLLM touches, how
         # memory is bound, that there is no Triton.
-        "PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _DEPRECATED])),
+        "PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), *_NOT_OURS])),
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-torch._library.triton"),
         # A list of allowed plugins must not switch off the one that keeps tenants apart.
@@ -123,7 +123,10 @@ def _variables(config: VllmConfig) -> Mapping[str, str]:
     }
 
 
-_DEPRECATED = "ignore::FutureWarning:vllm.triton_utils.dispatcher"
+_NOT_OURS = (
+    "ignore::FutureWarning:vllm.triton_utils.dispatcher",
+    "ignore:resource_tracker:UserWarning",  # A core that is stopped leaves its semaphore to the tracker.
+)
 
 PLUGIN = "hotshoe_lora_cpu"
 """The name of `hotshoe.serve.lora_cpu` among vLLM's plugins."""

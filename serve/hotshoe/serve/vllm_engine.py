@@ -158,6 +158,8 @@ class VllmEngine:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._llm.output_handler is not None:  # It would log the core's end as an error.
+                self._llm.output_handler.cancel()
             await asyncio.to_thread(self._llm.shutdown, timeout=_SHUTDOWN_SECONDS)
             # vLLM closes its sockets, on this loop, and forgets the context that they came from.
             self._llm.engine_core.resources.ctx.destroy(linger=0)
@@ -217,8 +219,7 @@ _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 def _start(config: VllmConfig) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
-    with environment(config):
-        _quiet_logs()
+    with environment(config), _logs_handed_over():
         try:
             vllm_config = AsyncEngineArgs(
                 model=str(config.folder),
@@ -251,12 +252,16 @@ def _do_nothing() -> None:
     pass
 
 
-def _quiet_logs() -> None:
-    """Hand vLLM's log records to the application's logging, and drop what nobody can act on."""
-    vllm_logger = logging.getLogger("vllm")
-    vllm_logger.handlers.clear()
-    vllm_logger.propagate = True
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+@contextlib.contextmanager
+def _logs_handed_over() -> Iterator[None]:
+    """Leave vLLM's log records of this process to the application's logging, not to its own handlers."""
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # That there is no Triton.
+    try:
+        yield
+    finally:
+        vllm_logger = logging.getLogger("vllm")
+        vllm_logger.handlers.clear()
+        vllm_logger.propagate = True
 
 
 @contextlib.contextmanager

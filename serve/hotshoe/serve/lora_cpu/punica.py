@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from vllm.lora.punica_wrapper.punica_base import PunicaWrapperBase
 
-from hotshoe.serve.lora_cpu.plan import NOTHING, Plan, make_plan
-from hotshoe.serve.lora_cpu.weights import LayerSlots, LayerWeights, stacked_view
+from hotshoe.serve.lora_cpu.kernel import add_rows
+from hotshoe.serve.lora_cpu.plan import NOTHING, Plan, Scattered, make_plan
+from hotshoe.serve.lora_cpu.weights import LayerSlots, LayerWeights, view
 
 
 class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no types that mypy follows
@@ -49,22 +50,22 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         **kwargs: Any,
     ) -> None:
         """y [tokens, sum of output_slices] += the adapters' part for x [tokens, inputs], in place."""
-        if self._tokens.empty:
+        plan = self._tokens
+        if not isinstance(lora_a_stacked, LayerSlots):
+            pieces = y.split_with_sizes(output_slices, -1)
+            for piece, a, b in zip(pieces, lora_a_stacked, lora_b_stacked, strict=True):
+                _add_stacked(plan, piece, x, a, b)
             return
-        if isinstance(lora_a_stacked, LayerSlots):
-            slots = lora_a_stacked.slots
-            add(
-                self._tokens,
-                y,
-                x,
-                [None if s is None else slots[s] for s in self._tokens.slots],
-                output_slices,
-            )
-            return
-        for y_slice, a, b in zip(
-            y.split_with_sizes(output_slices, -1), lora_a_stacked, lora_b_stacked, strict=True
-        ):
-            add(self._tokens, y_slice, x, _views(self._tokens, a, b, y_slice.shape[-1]), (y_slice.shape[-1],))
+        runs = plan.long
+        if plan.scattered is not None:
+            if _kernel_takes(y) and _kernel_takes(x):
+                add_scattered(plan.scattered, y, x, lora_a_stacked)
+            else:
+                runs = plan.runs
+        for run in runs:
+            weights = lora_a_stacked.slots[run.slot]
+            if weights is not None:
+                add_run(y[run.start : run.stop], x[run.start : run.stop], weights, output_slices)
 
     def add_lora_logits(
         self,
@@ -79,8 +80,7 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
     ) -> None:
         """y [answers, vocabulary] += the adapters' part for x [answers, hidden], in place."""
         width = min(y.shape[-1], lora_b_stacked.shape[2])
-        views = _views(self._answers, lora_a_stacked, lora_b_stacked, width)
-        add(self._answers, y[:, :width], x, views, (width,))
+        _add_stacked(self._answers, y[:, :width], x, lora_a_stacked, lora_b_stacked)
 
     def add_lora_embedding(
         self,
@@ -91,9 +91,8 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         **kwargs: Any,
     ) -> None:
         """y [tokens, hidden] += x [tokens, rank] B^T; x is what vLLM looked up in each slot's A."""
-        rank = lora_b_stacked.shape[-1]
-        identity = torch.eye(rank, dtype=x.dtype).expand(lora_b_stacked.shape[0], 1, rank, rank)
-        add(self._tokens, y, x, _views(self._tokens, identity, lora_b_stacked, y.shape[-1]), (y.shape[-1],))
+        for run in self._tokens.runs:
+            y[run.start : run.stop].addmm_(x[run.start : run.stop], lora_b_stacked[run.slot, 0].t())
 
     def add_shrink(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError("only vLLM's fully sharded LoRA layers call this; CPUs don't use them")
@@ -105,33 +104,29 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         raise NotImplementedError("a full replacement of a classifier head is not served")
 
 
-def add(
-    plan: Plan,
-    y: torch.Tensor,
-    x: torch.Tensor,
-    weights: Sequence[LayerWeights | None],
-    widths: Sequence[int],
-) -> None:
-    """y [rows, sum of widths] += x [rows, inputs] through each segment's weights, in place.
-
-    weights: per segment of the plan; None adds nothing to its rows.
-    """
-    if not any(weights):
-        return
-    gathered, target = x, y
-    if plan.rows is not None:
-        gathered, target = x.index_select(0, plan.rows), y.index_select(0, plan.rows)
-    # Cut once into views of every (slice, segment): a view costs as much as a small product.
-    pieces = [part.split_with_sizes(plan.sizes) for part in target.split_with_sizes(widths, -1)]
-    for index, (rows, layer) in enumerate(zip(gathered.split_with_sizes(plan.sizes), weights, strict=True)):
-        if layer is None:
-            continue
-        hidden = torch.mm(rows, layer.a)
-        for part, (which, b) in zip(hidden.split_with_sizes(layer.ranks, -1), layer.parts, strict=True):
-            pieces[which][index].addmm_(part, b)
-    if plan.rows is not None:
-        y.index_copy_(0, plan.rows, target)
+def add_run(y: torch.Tensor, x: torch.Tensor, weights: LayerWeights, widths: Sequence[int]) -> None:
+    """y [rows, sum of widths] += x [rows, inputs] through one adapter, in place."""
+    hidden = torch.mm(x, weights.a.t())
+    pieces = y.split_with_sizes(widths, -1)
+    parts = hidden.split_with_sizes(weights.ranks, -1)
+    for part, (which, b) in zip(parts, weights.parts, strict=True):
+        pieces[which].addmm_(part, b)
 
 
-def _views(plan: Plan, a: torch.Tensor, b: torch.Tensor, width: int) -> list[LayerWeights | None]:
-    return [None if slot is None else stacked_view(a, b, slot, width) for slot in plan.slots]
+def add_scattered(scattered: Scattered, y: torch.Tensor, x: torch.Tensor, slots: LayerSlots) -> None:
+    """The same for rows of any adapters in any order, both float32 and contiguous."""
+    found = slots.addresses(scattered)
+    if found is not None:
+        add_rows(
+            y.numpy(), x.numpy(), scattered.rows, scattered.starts, found.a, found.b, found.ranks, found.edges
+        )
+
+
+def _add_stacked(plan: Plan, y: torch.Tensor, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    for run in plan.runs:
+        weights = view(a, b, run.slot, y.shape[-1])
+        add_run(y[run.start : run.stop], x[run.start : run.stop], weights, (y.shape[-1],))
+
+
+def _kernel_takes(tensor: torch.Tensor) -> bool:
+    return tensor.dtype is torch.float32 and tensor.is_contiguous()

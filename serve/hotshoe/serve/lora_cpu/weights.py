@@ -1,7 +1,7 @@
 """An adapter's weights for one layer, laid out for the operators, and the slots that point to them.
 
 On a CPU the weights of a loaded adapter are where the operators can read them. So a slot here is a
-reference: activating an adapter copies nothing, and a slot costs no memory until something is in it.
+reference: activating an adapter copies nothing, and a slot costs no memory.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from hotshoe.serve.lora_cpu.plan import Ints, Scattered
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerWeights:
     """One adapter in one layer, which may be several PEFT modules fused (q, k and v; gate and up).
 
-    a: [inputs, sum of ranks], the fused modules beside each other. parts: for each module present, in
-    the same order, its output slice's index and B as [rank, outputs], the scaling in it.
+    a: [sum of ranks, inputs], the modules present below each other. parts: for each of those, which
+    output slice it is, and its B as [rank, outputs] with the scaling in it.
     """
 
     a: torch.Tensor
-    ranks: tuple[int, ...]
     parts: tuple[tuple[int, torch.Tensor], ...]
+
+    @property
+    def ranks(self) -> list[int]:
+        return [b.shape[0] for _, b in self.parts]
 
 
 def pack(a: Sequence[torch.Tensor | None], b: Sequence[torch.Tensor | None]) -> LayerWeights | None:
@@ -35,11 +41,29 @@ def pack(a: Sequence[torch.Tensor | None], b: Sequence[torch.Tensor | None]) -> 
     ]
     if not present:
         return None
+    stacked = [each_a for _, each_a, _ in present]
     return LayerWeights(
-        a=torch.cat([each_a for _, each_a, _ in present]).t().contiguous(),
-        ranks=tuple(each_a.shape[0] for _, each_a, _ in present),
+        a=(torch.cat(stacked) if len(stacked) > 1 else stacked[0]).contiguous(),
         parts=tuple((index, each_b.t().contiguous()) for index, _, each_b in present),
     )
+
+
+def view(a: torch.Tensor, b: torch.Tensor, slot: int, width: int) -> LayerWeights:
+    """The weights of a slot that vLLM filled itself.
+
+    a: [slots, 1, rank, inputs]. b: [slots, 1, outputs, rank], of which the first `width` outputs count.
+    """
+    return LayerWeights(a=a[slot, 0], parts=((0, b[slot, 0, :width].t()),))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Addresses:
+    """What the kernel reads of a layer in one step; see `kernel.add_rows`."""
+
+    a: Ints
+    b: Ints
+    ranks: Ints
+    edges: Ints
 
 
 class LayerSlots(tuple[torch.Tensor, ...]):
@@ -49,12 +73,16 @@ class LayerSlots(tuple[torch.Tensor, ...]):
     """
 
     slots: list[LayerWeights | None]
+    _widths: tuple[int, ...]
+    _addresses: tuple[Scattered | None, Addresses | None]
 
     @classmethod
     def take_over(cls, layer: Any, count: int) -> None:
         """Give a vLLM linear layer its slots: `set_lora` and `reset_lora` then move references only."""
         made = cls(_shape_only(each, count) for each in layer.lora_a_stacked)
         made.slots = [None] * count
+        made._widths = tuple(layer.output_slices)
+        made._addresses = (None, None)
         layer.lora_a_stacked = made
         layer.lora_b_stacked = tuple(_shape_only(each, count) for each in layer.lora_b_stacked)
         layer.set_lora = made.set
@@ -62,17 +90,33 @@ class LayerSlots(tuple[torch.Tensor, ...]):
 
     def set(self, slot: int, weights: LayerWeights | None, _: Any = None) -> None:
         self.slots[slot] = weights
+        self._addresses = (None, None)
 
     def reset(self, slot: int) -> None:
-        self.slots[slot] = None
+        self.set(slot, None)
 
+    def addresses(self, scattered: Scattered) -> Addresses | None:
+        """What the kernel reads for these rows; None where no adapter of theirs touches this layer.
 
-def stacked_view(a: torch.Tensor, b: torch.Tensor, slot: int, width: int) -> LayerWeights:
-    """The weights of a slot that vLLM filled itself.
+        Worked out once per plan, which holds for many steps.
+        """
+        if self._addresses[0] is not scattered:
+            self._addresses = (scattered, self._look_up(scattered.slots))
+        return self._addresses[1]
 
-    a: [slots, 1, rank, inputs]. b: [slots, 1, outputs, rank], of which the first `width` outputs count.
-    """
-    return LayerWeights(a=a[slot, 0].t(), ranks=(a.shape[2],), parts=((0, b[slot, 0, :width].t()),))
+    def _look_up(self, slots: Sequence[int]) -> Addresses | None:
+        if not any(self.slots[slot] for slot in slots):
+            return None
+        a, b, ranks = (np.zeros((len(slots), len(self._widths)), dtype=np.int64) for _ in range(3))
+        for row, slot in enumerate(slots):
+            weights = self.slots[slot]
+            if weights is None:
+                continue
+            first = weights.a.data_ptr()
+            for which, part in weights.parts:
+                a[row, which], b[row, which], ranks[row, which] = first, part.data_ptr(), part.shape[0]
+                first += part.shape[0] * weights.a.shape[1] * weights.a.element_size()
+        return Addresses(a, b, ranks, edges=np.cumsum([0, *self._widths], dtype=np.int64))
 
 
 def _shape_only(stacked: torch.Tensor, count: int) -> torch.Tensor:
