@@ -23,6 +23,7 @@ GROUPS = (
     "cold_adapters",
     "many_adapters",
     "startup",
+    "registry",
 )
 
 

@@ -1,15 +1,9 @@
-"""How fast the registry in a folder is. Prints one JSON object; docs/registry.md has a run of it.
-
-    python benchmarks/registry.py [--adapters 10000] [--repeat 7]
-
-Each figure is the best of the repeats, which is what other work on the machine disturbs least. Publish and pull of a 20 MB adapter are compared with what nobody
-can do without: read the bytes, hash them, write them (publish: to stay after a power cut).
-"""
+"""The registry in a folder: publish and pull beside a raw copy, resolve, promote, list many adapters."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -23,12 +17,18 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from benchmarks.harness import Arm, Group, Row, Sample, Series, Spread, at_most, in_turns
 from hotshoe.adapter.manifest import MANIFEST_PATH, Base, FileEntry, Manifest
 from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.registry import BaseModel, Registry, open_registry
 from hotshoe.registry.values import Publication
 
+ROUNDS = 9
 NAME = AdapterName("acme", "support")
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+ADAPTERS = int(os.environ.get("N", "1000"))
+"""How many a listing lists."""
+
 # The shapes of SmolLM2-135M; rank 16 in all linear layers makes 19.6 MB in float32.
 HIDDEN, INNER, KEYS, LAYERS, RANK = 576, 1536, 192, 30, 16
 TARGETS = {
@@ -40,155 +40,124 @@ TARGETS = {
     "mlp.up_proj": (HIDDEN, INNER),
     "mlp.down_proj": (INNER, HIDDEN),
 }
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--adapters", type=int, default=10_000, help="how many a listing lists")
-    parser.add_argument("--repeat", type=int, default=7, help="how often each thing is done")
-    options = parser.parse_args()
+async def measure(rounds: int) -> Group:
+    """Everything on one disk, in one process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures = transfer(folder, options.repeat)
-        figures |= resolving(folder, options.repeat)
-        figures |= listing(folder, options.adapters, options.repeat)
-    print(json.dumps(figures, indent=2))
+        rows = await _transfers(folder, rounds)
+        rows += await _one_adapter(folder, rounds)
+        rows += await _many_adapters(folder, rounds)
+    return Group(
+        name="registry",
+        title="The registry in a folder",
+        setting="An adapter of 19.6 MB (rank 16 in all linear layers of SmolLM2-135M, float32). A raw copy "
+        "reads, hashes (sha256) and writes the same files, and syncs them where publish must.",
+        rows=rows,
+    )
 
 
-def transfer(folder: Path, repeat: int) -> dict[str, float]:
-    """Publish and pull beside their raw counterparts, alternating, so that both see the same machine."""
-    base = make_base(folder / "base")
-    sources = [make_adapter(folder / f"adapter-{i}", i) for i in range(repeat)]
-    kept: list[float] = []
-    published: list[float] = []
-    copied: list[float] = []
-    pulled: list[float] = []
+async def _transfers(folder: Path, rounds: int) -> list[Row]:
+    base = _make_base(folder / "base")
+    sources = (_make_adapter(folder / f"adapter-{seed}", seed) for seed in itertools.count())
+    copies = (folder / f"copy-{number}" for number in itertools.count())
     with open_registry(folder / "registry", cache=folder / "cache") as registry:
-        for i, source in enumerate(sources):
-            kept.append(seconds(raw_copy, source, folder / f"kept-{i}", durable=True))
-            published.append(seconds(registry.publish, source, NAME, base=base))
-            version = registry.resolve(AdapterRef.parse(f"{NAME}@v{i + 1}"))
-            copied.append(seconds(raw_copy, source, folder / f"copied-{i}", durable=False))
-            pulled.append(seconds(registry.fetch, version))
-        held = registry.fetch(version)
-        again = min(seconds(registry.fetch, version) for _ in range(repeat))
-    return {
-        "adapter_mb": round((held / WEIGHTS).stat().st_size / 1e6, 1),
-        "publish_ms": ms(published),
-        "raw_copy_hash_sync_ms": ms(kept),
-        "publish_over_raw": round(min(published) / min(kept), 2),
-        "pull_ms": ms(pulled),
-        "raw_copy_hash_ms": ms(copied),
-        "pull_over_raw": round(min(pulled) / min(copied), 2),
-        "pull_again_ms": round(again * 1e3, 2),
-    }
+
+        async def publish() -> Sample:
+            return _timed(registry.publish, next(sources), NAME, base=base)
+
+        async def pull() -> Sample:
+            version = registry.publish(next(sources), NAME, base=base)
+            return _timed(registry.fetch, version)
+
+        def copy(*, durable: bool) -> Arm:
+            async def run() -> Sample:
+                return _timed(_raw_copy, next(sources), next(copies), durable=durable)
+
+            return run
+
+        series = await in_turns(
+            {
+                "publish": publish,
+                "copy, hash, sync": copy(durable=True),
+                "pull": pull,
+                "copy, hash": copy(durable=False),
+            },
+            rounds,
+        )
+    rows = []
+    for what, peer in (("publish", "copy, hash, sync"), ("pull", "copy, hash")):
+        rows.append(series.row(f"{what} over a raw copy", "ms", "ms", arm=what, peer=peer, goal=at_most(1.3)))
+        rows.append(
+            series.row(f"{what} over a raw copy, processor time", "cpu ms", "ms", arm=what, peer=peer)
+        )
+    return rows
 
 
-def resolving(folder: Path, repeat: int) -> dict[str, float]:
-    """Resolve an alias from memory; and a hundred threads that pull one version nobody has yet."""
-    calls = 20_000
-    with open_registry(folder / "registry", cache=folder / "cache-of-many") as registry:
+async def _one_adapter(folder: Path, rounds: int) -> list[Row]:
+    ref, calls = AdapterRef.parse(f"{NAME}@prod"), 20_000
+    caches = (folder / f"cache-{number}" for number in itertools.count())
+    numbers = itertools.cycle((1, 2))
+    with open_registry(folder / "registry", cache=folder / "cache") as registry:
         registry.promote(NAME, "prod", 1)
-        ref = AdapterRef.parse(f"{NAME}@prod")
 
-        def resolve() -> None:
+        async def promote() -> Sample:
+            return _timed(registry.promote, NAME, "prod", next(numbers))
+
+        async def resolve() -> Sample:
+            registry.resolve(ref)
+            began = time.perf_counter()
             for _ in range(calls):
                 registry.resolve(ref)
+            return {"us": (time.perf_counter() - began) / calls * 1e6}
 
-        one = min(seconds(resolve) for _ in range(repeat)) / calls
-        version = registry.resolve(ref)
-        with ThreadPoolExecutor(100) as pool:
-            many = seconds(lambda: list(pool.map(registry.fetch, [version] * 100)))
-        moves = [seconds(registry.promote, NAME, "prod", 1 + i % 2) for i in range(1, 2 * repeat)]
-    return {
-        "resolve_us": round(one * 1e6, 1),
-        "pull_by_100_threads_ms": round(many * 1e3),
-        "promote_ms": ms(moves),
-    }
+        async def pull_100() -> Sample:
+            with (
+                open_registry(folder / "registry", cache=next(caches)) as fresh,
+                ThreadPoolExecutor(100) as pool,
+            ):
+                version = fresh.resolve(ref)
+                return _timed(lambda: list(pool.map(fresh.fetch, [version] * 100)))
+
+        series = await in_turns({"resolve": resolve, "promote": promote, "pull": pull_100}, rounds)
+    return [
+        _plain(series, "resolve an alias from memory", "resolve", "us", at_most(20)),
+        _plain(series, "promote", "promote", "ms"),
+        _plain(series, "100 threads pull one version: one download", "pull", "ms"),
+    ]
 
 
-def listing(folder: Path, adapters: int, repeat: int) -> dict[str, float]:
-    """List a registry of many adapters with two aliases each, opened anew each time."""
-    with open_registry(folder / "large", cache=folder / "cache-of-many") as registry:
-        filled = seconds(fill, registry, adapters)
+async def _many_adapters(folder: Path, rounds: int) -> list[Row]:
+    with open_registry(folder / "large", cache=folder / "cache") as registry:
+        _fill(registry)
 
-    def list_all() -> None:
-        with open_registry(folder / "large", cache=folder / "cache-of-many") as fresh:
-            if len(fresh.adapters()) != adapters:
+    async def listing() -> Sample:
+        with open_registry(folder / "large", cache=folder / "cache") as fresh:
+            sample = _timed(fresh.adapters)
+            if len(fresh.adapters()) != ADAPTERS:
                 raise SystemExit("the listing is not whole")
+        return sample
 
-    listed = min(seconds(list_all) for _ in range(repeat))
-    with open_registry(folder / "large", cache=folder / "cache-of-many") as registry:
-        refs = [AdapterRef.parse(f"org{i % 100}/adapter{i}@prod") for i in range(0, adapters, 10)]
-        cold = seconds(lambda: [registry.resolve(ref) for ref in refs]) / len(refs)
-        warm = seconds(lambda: [registry.resolve(ref) for ref in refs]) / len(refs)
+    series = await in_turns({"list": listing}, rounds)
+    return [_plain(series, f"list {ADAPTERS:,} adapters with two aliases each", "list", "ms", at_most(1000))]
+
+
+def _plain(series: Series, what: str, arm: str, unit: str, goal: Any = None) -> Row:
+    seen: Spread = series.spread(arm, unit)
+    return Row(what, {arm: seen}, unit, seen, unit, goal)
+
+
+def _timed(action: Callable[..., object], *arguments: Any, **named: Any) -> Sample:
+    wall, processor = time.perf_counter(), time.process_time()
+    action(*arguments, **named)
     return {
-        "listed_adapters": adapters,
-        "list_ms": round(listed * 1e3),
-        "resolve_first_us": round(cold * 1e6, 1),
-        "resolve_again_us": round(warm * 1e6, 1),
-        "fill_us_an_adapter": round(filled / adapters * 1e6),
+        "ms": (time.perf_counter() - wall) * 1e3,
+        "cpu ms": (time.process_time() - processor) * 1e3,
     }
 
 
-def fill(registry: Registry, adapters: int) -> None:
-    """Adapters without weights, straight into the store: their number is what is looked at."""
-    now = datetime.now(UTC)
-    config = b"{}"
-    entry = FileEntry(CONFIG, len(config), hashlib.sha256(config).hexdigest())
-    for i in range(adapters):
-        name = AdapterName(f"org{i % 100}", f"adapter{i}")
-        manifest = Manifest(
-            str(name), Base("tiny", "", "0" * 64), 16, 32.0, ("q_proj",), (entry,), metrics={"exact": 0.9}
-        )
-        files = {MANIFEST_PATH: manifest.canonical(), CONFIG: config}
-        publication = Publication("bench", "", now, manifest.sha256)
-        registry.store.add_version(name, files, publication, newest=0, number=1)
-        registry.promote(name, "prod", 1)
-        registry.promote(name, "staging", 1)
-
-
-def make_base(folder: Path) -> BaseModel:
-    folder.mkdir()
-    config = {
-        "model_type": "llama",
-        "hidden_size": HIDDEN,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "vocab_size": 1024,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    return BaseModel(folder, Base("bench", "", "0" * 64))
-
-
-def make_adapter(folder: Path, seed: int) -> Path:
-    """About 20 MB, with random weights."""
-    folder.mkdir()
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "bench",
-        "r": RANK,
-        "lora_alpha": 2 * RANK,
-        "target_modules": sorted(target.partition(".")[2] for target in TARGETS),
-        "bias": "none",
-    }
-    (folder / CONFIG).write_text(json.dumps(config))
-    random = np.random.default_rng(seed)
-    tensors = {}
-    for layer in range(LAYERS):
-        for target, (inputs, outputs) in TARGETS.items():
-            stem = f"base_model.model.model.layers.{layer}.{target}"
-            tensors[f"{stem}.lora_A.weight"] = random.normal(0, 0.02, (RANK, inputs)).astype(np.float32)
-            tensors[f"{stem}.lora_B.weight"] = random.normal(0, 0.02, (outputs, RANK)).astype(np.float32)
-    save_file(tensors, folder / WEIGHTS)
-    return folder
-
-
-def raw_copy(source: Path, target: Path, *, durable: bool) -> None:
+def _raw_copy(source: Path, target: Path, *, durable: bool) -> None:
     """Read, hash and write the files of an adapter once, with nothing around it."""
     target.mkdir()
     for path in source.iterdir():
@@ -202,15 +171,54 @@ def raw_copy(source: Path, target: Path, *, durable: bool) -> None:
                 os.fsync(writer.fileno())
 
 
-def seconds(action: Callable[..., object], *arguments: Any, **named: Any) -> float:
-    start = time.perf_counter()
-    action(*arguments, **named)
-    return time.perf_counter() - start
+def _fill(registry: Registry) -> None:
+    """Adapters without weights, straight into the store: their number is what is looked at."""
+    now, config = datetime.now(UTC), b"{}"
+    entry = FileEntry(CONFIG, len(config), hashlib.sha256(config).hexdigest())
+    base, metrics = Base("tiny", "", "0" * 64), {"exact": 0.9}
+    for number in range(ADAPTERS):
+        name = AdapterName(f"org{number % 100}", f"adapter{number}")
+        manifest = Manifest(str(name), base, 16, 32.0, ("q_proj",), (entry,), metrics=metrics)
+        files = {MANIFEST_PATH: manifest.canonical(), CONFIG: config}
+        publication = Publication("bench", "", now, manifest.sha256)
+        registry.store.add_version(name, files, publication, newest=0, number=1)
+        for alias in ("prod", "staging"):
+            registry.promote(name, alias, 1)
 
 
-def ms(times: list[float]) -> float:
-    return round(min(times) * 1e3, 1)
+def _make_base(folder: Path) -> BaseModel:
+    folder.mkdir()
+    config = {
+        "model_type": "llama",
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "vocab_size": 49152,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return BaseModel(folder, Base("bench", "", "0" * 64))
 
 
-if __name__ == "__main__":
-    main()
+def _make_adapter(folder: Path, seed: int) -> Path:
+    """An adapter of random weights."""
+    folder.mkdir()
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "bench",
+        "r": RANK,
+        "lora_alpha": 2 * RANK,
+        "target_modules": sorted(target.partition(".")[2] for target in TARGETS),
+        "bias": "none",
+    }
+    (folder / CONFIG).write_text(json.dumps(config))
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for layer, (target, (inputs, outputs)) in itertools.product(range(LAYERS), TARGETS.items()):
+        stem = f"base_model.model.model.layers.{layer}.{target}"
+        tensors[f"{stem}.lora_A.weight"] = random.normal(0, 0.02, (RANK, inputs)).astype(np.float32)
+        tensors[f"{stem}.lora_B.weight"] = random.normal(0, 0.02, (outputs, RANK)).astype(np.float32)
+    save_file(tensors, folder / WEIGHTS)
+    return folder
