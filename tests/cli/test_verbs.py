@@ -14,6 +14,7 @@ from support.serving import Shop, open_shop
 from typer.testing import CliRunner, Result
 
 from hotshoe.cli.main import VERBS, app
+from hotshoe.serve.tenants_file import parse_tenants
 
 Run = Callable[..., Result]
 
@@ -138,6 +139,18 @@ def test_what_a_stranger_wrote_cannot_drive_the_terminal(run: Run) -> None:
     assert "\x1b" not in done(run("history", "acme/support"))
 
 
+# Tenants
+
+
+def test_a_tenants_key_is_shown_once_with_the_line_for_the_file(run: Run) -> None:
+    made = data(run("tenant-key", "--json"))
+    tenants = parse_tenants(f'[tenants.acme]\nkeys = ["{made["hash"]}"]')
+    assert tenants.of_key(made["key"]) is tenants.by_name["acme"]
+    assert made["key"] != data(run("tenant-key", "--json"))["key"]
+    shown = done(run("tenant-key"))
+    assert re.search(r'hs_\S{40,}\n.*keys = \["sha256:', shown)
+
+
 # Exit codes
 
 
@@ -161,6 +174,8 @@ def test_what_a_stranger_wrote_cannot_drive_the_terminal(run: Run) -> None:
         (("serve", "--base", "x", "--listen", "nowhere"), 2, "INVALID_CONFIG"),
         (("serve", "--base", "x", "--listen", "0.0.0.0:0"), 2, "INVALID_CONFIG"),
         (("serve", "--base", "x", "--max-rank", "7"), 2, "INVALID_CONFIG"),
+        (("serve", "--base", "x", "--listen", "127.0.0.1:0", "--tenants", "/no/file"), 2, "INVALID_CONFIG"),
+        (("generate", "--api-key", "\u00fc", "hi"), 2, "INVALID_CONFIG"),
         (("generate", "--target", "127.0.0.1:1", "hi"), 1, "UNAVAILABLE"),
         (("generate", "--temperature", "9", "hi"), 2, "INVALID_REQUEST"),
         (("generate", "--adapter", "x", "hi"), 2, "INVALID_REFERENCE"),

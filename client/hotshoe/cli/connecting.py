@@ -15,6 +15,16 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 TargetOption = Annotated[
     str, typer.Option("--target", envvar="HOTSHOE_TARGET", metavar="HOST:PORT", help="The server.")
 ]
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="HOTSHOE_API_KEY",
+        metavar="KEY",
+        show_envvar=True,
+        help="Who calls. Better in the environment, where no process list shows it.",
+    ),
+]
 TlsOption = Annotated[
     bool, typer.Option("--tls", envvar="HOTSHOE_TLS", help="Speak TLS, trusting public authorities.")
 ]

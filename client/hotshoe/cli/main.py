@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from hotshoe.cli import inspecting, keys, queries, serving, training, upkeep, usage, versions
+from hotshoe.cli import inspecting, keys, queries, serving, tenants, training, upkeep, usage, versions
 from hotshoe.cli.help import SectionedGroup
 
 app = typer.Typer(
@@ -36,7 +36,12 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "history": queries.history,
         "diff": queries.diff,
     },
-    "Serve": {"serve": serving.serve, "generate": serving.generate, "usage": usage.usage},
+    "Serve": {
+        "serve": serving.serve,
+        "generate": serving.generate,
+        "tenant-key": tenants.tenant_key,
+        "usage": usage.usage,
+    },
     "Look after": {
         "verify": upkeep.verify,
         "gc": upkeep.gc,

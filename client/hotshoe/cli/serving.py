@@ -11,6 +11,7 @@ import typer
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.cli.connecting import (
     DEFAULT_TARGET,
+    ApiKeyOption,
     TargetOption,
     TlsCaOption,
     TlsCertOption,
@@ -41,6 +42,10 @@ def serve(
     sequences: Annotated[int, typer.Option(help="Answers in one step.")] = 64,
     threads: Annotated[int, typer.Option(help="The engine's compute threads (CPU).")] = 1,
     drain_seconds: Annotated[float, typer.Option(help="How long answers may finish after SIGTERM.")] = 30.0,
+    tenants: Annotated[
+        Path | None,
+        typer.Option("--tenants", metavar="FILE", help="Who may call, with what. Default: anybody."),
+    ] = None,
     allow_open: Annotated[
         bool, typer.Option("--allow-open", help="Listen beyond this machine without asking who calls.")
     ] = False,
@@ -80,6 +85,7 @@ def serve(
         sequences=sequences,
         threads=threads,
         drain_seconds=drain_seconds,
+        tenants=tenants,
         allow_open=allow_open,
         tls=TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
         metrics=metrics,
@@ -115,7 +121,12 @@ def generate(
     top_p: Annotated[float | None, typer.Option(help="Default: the base's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A string that ends the answer.")] = None,
+    session: Annotated[
+        str, typer.Option(help="Stay on one side of an alias that splits between versions.")
+    ] = "",
+    priority: Annotated[int, typer.Option(help="Order among your own requests in line, more first.")] = 0,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the whole answer.")] = None,
+    api_key: ApiKeyOption = None,
     tls: TlsOption = False,
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
@@ -132,8 +143,14 @@ def generate(
     sampling = Sampling(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, stop=tuple(stop or ())
     )
-    arguments: dict[str, Any] = {"adapter": adapter, "sampling": sampling, "timeout_seconds": timeout}
-    with Client(target, tls=tls_of(tls, tls_ca, tls_cert, tls_key)) as client:
+    arguments: dict[str, Any] = {
+        "adapter": adapter,
+        "sampling": sampling,
+        "session": session,
+        "priority": priority,
+        "timeout_seconds": timeout,
+    }
+    with Client(target, api_key=api_key, tls=tls_of(tls, tls_ca, tls_cert, tls_key)) as client:
         if as_json:
             print_json(_completion_json(client.generate(asked, **arguments)))
         else:

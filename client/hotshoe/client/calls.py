@@ -6,7 +6,7 @@ from typing import cast
 
 import grpc
 
-from hotshoe.adapter.errors import HotshoeError
+from hotshoe.adapter.errors import HotshoeError, InvalidConfig
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.wire import messages, status
@@ -14,14 +14,29 @@ from hotshoe.wire.values import Chat, GenerateRequest, Message, Prompt, Sampling
 
 
 def generation(
-    prompt: Prompt | str, adapter: AdapterRef | str | None, sampling: Sampling | None
+    prompt: Prompt | str,
+    adapter: AdapterRef | str | None,
+    sampling: Sampling | None,
+    session: str = "",
+    priority: int = 0,
 ) -> pb.Generation:
     """The request for these arguments; a bare string is one user's turn in a chat."""
     if isinstance(prompt, str):
         prompt = Chat((Message("user", prompt),))
     if isinstance(adapter, str):
         adapter = AdapterRef.parse(adapter)
-    return messages.from_request(GenerateRequest(prompt, adapter, sampling or Sampling()))
+    request = GenerateRequest(prompt, adapter, sampling or Sampling(), session, priority)
+    return messages.from_request(request)
+
+
+def metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
+    """What goes with every call; raise InvalidConfig for a key that no header can hold."""
+    if api_key is None:
+        return ()
+    key = api_key.strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise InvalidConfig("the API key is empty or has characters that no key has: check how it was copied")
+    return (("authorization", f"Bearer {key}"),)
 
 
 def error_of(error: grpc.RpcError, target: str) -> HotshoeError:
@@ -29,6 +44,9 @@ def error_of(error: grpc.RpcError, target: str) -> HotshoeError:
     code = error.code()
     text = error.details() or ""
     trailers = cast(status.Trailers, error.trailing_metadata() or ())
+    if code is grpc.StatusCode.CANCELLED and not trailers:
+        # Not by us: gRPC says this of calls that reach a server in the moment in which it ends.
+        code = grpc.StatusCode.UNAVAILABLE
     if code is grpc.StatusCode.UNAVAILABLE and not trailers:
         text = f"{target} does not answer ({text}): is a server running there? `hotshoe serve` starts one"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

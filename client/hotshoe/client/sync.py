@@ -8,7 +8,7 @@ from types import TracebackType
 import grpc
 
 from hotshoe.adapter.reference import AdapterRef
-from hotshoe.client.calls import error_of, generation
+from hotshoe.client.calls import error_of, generation, metadata
 from hotshoe.client.connection import Tls, channel
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.v1 import inference_pb2_grpc
@@ -20,12 +20,21 @@ class Client:
     """A connection to one server. Use it as `with`.
 
     target: `HOST:PORT`. timeout_seconds: the deadline of every call that names none; None waits for ever.
-    tls: as `Tls` says; None talks in the clear.
+    api_key: says who calls, where the server asks. tls: as `Tls` says; None talks in the clear, the key
+    included.
     """
 
-    def __init__(self, target: str, *, timeout_seconds: float | None = None, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_seconds: float | None = None,
+        api_key: str | None = None,
+        tls: Tls | None = None,
+    ) -> None:
         self._target = target
         self._timeout_seconds = timeout_seconds
+        self._metadata = metadata(api_key)
         self._channel = channel(target, tls)
         self._stub = inference_pb2_grpc.InferenceStub(self._channel)
 
@@ -47,12 +56,20 @@ class Client:
         *,
         adapter: AdapterRef | str | None = None,
         sampling: Sampling | None = None,
+        session: str = "",
+        priority: int = 0,
         timeout_seconds: float | None = None,
     ) -> Completion:
-        """The whole answer. A bare string is one user's turn in a chat; no adapter means the base."""
-        request = pb.GenerateRequest(generation=generation(prompt, adapter, sampling))
+        """The whole answer. A bare string is one user's turn in a chat; no adapter means the base.
+
+        session: keeps a user on one side of an alias that splits between versions. priority: orders your
+        own requests in line, more first.
+        """
+        request = pb.GenerateRequest(generation=generation(prompt, adapter, sampling, session, priority))
         try:
-            answer = self._stub.Generate(request, timeout=self._seconds(timeout_seconds))
+            answer = self._stub.Generate(
+                request, timeout=self._seconds(timeout_seconds), metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise error_of(error, self._target) from error
         return messages.to_completion(answer)
@@ -63,14 +80,20 @@ class Client:
         *,
         adapter: AdapterRef | str | None = None,
         sampling: Sampling | None = None,
+        session: str = "",
+        priority: int = 0,
         timeout_seconds: float | None = None,
     ) -> Generator[Event, None, None]:
         """Stream an answer: one Resolved, any number of Delta, one Finished.
 
         Closing the generator (`contextlib.closing`) cancels the work on the server.
         """
-        request = pb.StreamGenerateRequest(generation=generation(prompt, adapter, sampling))
-        call = self._stub.StreamGenerate(request, timeout=self._seconds(timeout_seconds))
+        request = pb.StreamGenerateRequest(
+            generation=generation(prompt, adapter, sampling, session, priority)
+        )
+        call = self._stub.StreamGenerate(
+            request, timeout=self._seconds(timeout_seconds), metadata=self._metadata
+        )
         try:
             for message in call:
                 if (event := messages.to_event(message)) is not None:
@@ -87,7 +110,9 @@ class Client:
         while True:
             request = pb.ListAdaptersRequest(org=org, page_token=token)
             try:
-                page = self._stub.ListAdapters(request, timeout=self._timeout_seconds)
+                page = self._stub.ListAdapters(
+                    request, timeout=self._timeout_seconds, metadata=self._metadata
+                )
             except grpc.RpcError as error:
                 raise error_of(error, self._target) from error
             found.extend(map(messages.to_summary, page.adapters))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hotshoe.registry import open_registry
 from hotshoe.registry.base import fetch_base
 from hotshoe.serve.config import ServeConfig, check_free
+from hotshoe.serve.identity import TenantsFile
 from hotshoe.serve.server import serve_until_signal
 from hotshoe.serve.tls import Certificate
 from hotshoe.serve.vllm_config import VllmConfig
@@ -24,6 +25,8 @@ def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> No
     check_free(config.listen)
     if config.tls:
         Certificate(config.tls)
+    if config.tenants:
+        TenantsFile(config.tenants)
     if config.metrics:
         check_free(config.metrics)
     asyncio.run(_serve(config, on_ready))
