@@ -148,3 +148,15 @@ class SlotsMachine(RuleBasedStateMachine):
 
 TestAnyOrder = SlotsMachine.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_is_pinned_is_never_chosen_for_unloading() -> None:
+    slots, _ = Slots(2).on_request("a")
+    slots = slots.on_loaded("a").on_release("a").pin("a", pinned=True)
+    slots, _ = slots.on_request("b")
+    slots = slots.on_loaded("b").on_release("b")
+    after, command = slots.on_request("c")
+    assert command == Load("b")
+    assert slots.retire("a") == (slots, False)
+    assert (after.pinned, after.pin("nobody", pinned=True)) == (1, after)
+    assert slots.pin("a", pinned=False).on_request("c")[1] == Load("a")

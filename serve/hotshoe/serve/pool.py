@@ -18,7 +18,9 @@ from hotshoe.adapter.version import Version
 from hotshoe.serve.engine import Engine, EngineAdapter
 from hotshoe.serve.failures import Failures
 from hotshoe.serve.journal import Journal
+from hotshoe.serve.residency import Sightings
 from hotshoe.serve.slots import Load, Slots, Wait
+from hotshoe.wire.admin import Occupancy, Residency
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +50,6 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Occupancy:
-    """How many adapters are in the engine's memory, on their way there, in use; how many may be."""
-
-    loaded: int
-    loading: int
-    leased: int
-    capacity: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Loaded:
     version: Version
     adapter: EngineAdapter
@@ -83,6 +75,7 @@ class AdapterPool:
         self._failures = failures or Failures()
         self._journal = journal or Journal()
         self._slots = Slots(capacity)
+        self._sightings = Sightings()
         # Its own threads: a slow registry must not take those that everybody else needs.
         self._threads = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="adapters")
         self._ids = itertools.count(1)  # Never reused: a failed load can leave its id behind in the engine.
@@ -104,6 +97,7 @@ class AdapterPool:
         """
         name = version.engine_name
         started = time.monotonic()
+        self._sightings.wanted(version, self._slots)
         await self._acquire(version)
         load = self._loads.get(name)
         try:
@@ -116,6 +110,7 @@ class AdapterPool:
             if load is None or not _failed(load):  # A failed load took its leases with it.
                 self._slots = self._slots.on_release(name)
                 self._freed.set()
+                self._sightings.wanted(version, self._slots)
 
     async def warm(self, version: Version) -> None:
         """Load a version without using it; it stays until its place is needed. Raises as `lease`."""
@@ -131,6 +126,7 @@ class AdapterPool:
         name = version.engine_name
         if name in self._slots.held:
             return
+        self._sightings.wanted(version, self._slots)
         self._failures.raise_known(name)
         task = self._fetches.get(name)
         if task is None:
@@ -149,6 +145,41 @@ class AdapterPool:
             await self._unload(self._loaded.pop(name))
         return name not in self._slots.held
 
+    async def pin(self, version: Version) -> None:
+        """Load a version and keep it loaded until it is unpinned. Raises as `lease`.
+
+        Raises Refused where no place would be left for what is not pinned.
+        """
+        async with self.lease(version):
+            held = self._slots.held[version.engine_name]
+            if not held.pinned and self._slots.pinned + 1 >= self._slots.capacity:
+                raise Refused(
+                    f"{version} cannot be pinned: {self._slots.pinned} of {self._slots.capacity} places are, "
+                    "and the last must stay free: unpin another, or serve with a higher --resident"
+                )
+            self._slots = self._slots.pin(version.engine_name, pinned=True)
+
+    def unpin(self, version: Version) -> None:
+        """Let a version go when its place is needed; one that is not pinned stays as it is."""
+        self._slots = self._slots.pin(version.engine_name, pinned=False)
+        self._freed.set()
+
+    async def evict(self, version: Version) -> None:
+        """Unload a version now, if it is loaded. Raises Refused while a request uses it or it is pinned."""
+        name = version.engine_name
+        self._slots, unload = self._slots.retire(name)
+        if unload:
+            self._freed.set()
+            self._journal.evicted(version)
+            await self._unload(self._loaded.pop(name))
+        elif (held := self._slots.held.get(name)) is not None:
+            cause = "is pinned: unpin it" if held.pinned else f"is used by {held.leases} requests: wait"
+            raise Refused(f"{version} cannot be unloaded now: it {cause}, then try again")
+
+    def residency(self) -> list[Residency]:
+        """Where each version is that was wanted here of late."""
+        return self._sightings.residency(self._slots, self._fetches)
+
     def resident(self) -> list[Version]:
         """What is loaded and ready."""
         return [each.version for each in self._loaded.values()]
@@ -158,7 +189,7 @@ class AdapterPool:
         slots = self._slots
         loading = sum(not each.ready for each in slots.held.values())
         leased = sum(each.leases > 0 for each in slots.held.values())
-        return Occupancy(len(slots.held) - loading, loading, leased, slots.capacity)
+        return Occupancy(len(slots.held) - loading, loading, leased, slots.capacity, self._engine.facts.slots)
 
     def leases(self, version: Version) -> int:
         """How many requests use a version, or wait for its load, now."""
@@ -215,6 +246,7 @@ class AdapterPool:
             self._loaded[name] = _Loaded(version, adapter)
             self._slots = self._slots.on_loaded(name)
             self._failures.forget(name)
+            self._sightings.loaded(version)
             self._journal.loaded(version, seconds=time.monotonic() - started)
             log.info("loaded %s", version)
         finally:
@@ -274,6 +306,7 @@ class AdapterPool:
 
     def _note(self, version: Version, error: HotshoeError) -> None:
         self._journal.load_failed(version, error)
+        self._sightings.failed(version, error)
         if isinstance(error, Refused):
             self._failures.remember(version.engine_name, error)
 

@@ -12,11 +12,16 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A loaded or loading adapter. leases: requests that use it. used_at: in requests, not seconds."""
+    """A loaded or loading adapter. leases: requests that use it. used_at: in requests, not seconds.
+
+    hits: requests so far. pinned: stays, whatever else wants its place.
+    """
 
     leases: int
     used_at: int
     ready: bool
+    hits: int = 1
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,10 @@ Command = Use | Join | Load | Wait
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The adapters that an engine holds, `capacity` at most. Nothing leased is ever chosen for unloading."""
+    """The adapters that an engine holds, `capacity` at most.
+
+    Nothing leased or pinned is ever chosen for unloading.
+    """
 
     capacity: int
     held: Mapping[str, Held] = field(default_factory=dict)
@@ -57,7 +65,7 @@ class Slots:
         held = dict(self.held)
         tick = self.clock + 1
         if (known := held.get(name)) is not None:
-            held[name] = replace(known, leases=known.leases + 1, used_at=tick)
+            held[name] = replace(known, leases=known.leases + 1, used_at=tick, hits=known.hits + 1)
             return replace(self, held=held, clock=tick), Use() if known.ready else Join()
         evict = None
         if len(held) >= self.capacity:
@@ -86,10 +94,26 @@ class Slots:
     def retire(self, name: str) -> tuple[Slots, bool]:
         """Give up `name` now if no request uses it; True if it is to be unloaded."""
         known = self.held.get(name)
-        if known is None or known.leases or not known.ready:
+        if known is None or known.leases or known.pinned or not known.ready:
             return self, False
         return self.on_failed(name), True
 
+    def pin(self, name: str, *, pinned: bool) -> Slots:
+        """Keep `name`, or let it go when its place is needed. One that is not held stays unknown."""
+        known = self.held.get(name)
+        if known is None:
+            return self
+        return replace(self, held={**self.held, name: replace(known, pinned=pinned)})
+
+    @property
+    def pinned(self) -> int:
+        """How many are pinned."""
+        return sum(held.pinned for held in self.held.values())
+
     def _idle_longest(self) -> str | None:
-        idle = [(held.used_at, name) for name, held in self.held.items() if held.ready and not held.leases]
+        idle = [
+            (held.used_at, name)
+            for name, held in self.held.items()
+            if held.ready and not held.leases and not held.pinned
+        ]
         return min(idle)[1] if idle else None
