@@ -26,7 +26,7 @@ from hotshoe.registry.values import Publication
 ROUNDS = 9
 NAME = AdapterName("acme", "support")
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-ADAPTERS = int(os.environ.get("N", "1000"))
+ADAPTERS = 10_000
 """How many a listing lists."""
 
 # The shapes of SmolLM2-135M; rank 16 in all linear layers makes 19.6 MB in float32.

@@ -1,13 +1,14 @@
 """From a folder that somebody trained to the tree of a version: copied, hashed, inspected, described.
 
-The bytes are copied once, into staging, and hashed on the way; all that follows reads the copy, so a
-folder that changes meanwhile cannot slip anything past the inspection.
+The bytes are copied once, into staging, and all that follows reads the copy, so a folder that changes
+meanwhile cannot slip anything past the inspection.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,6 @@ from hotshoe.registry.verification import SIGNATURE_PATH
 if TYPE_CHECKING:
     from hotshoe.registry.signing import SigningKey
 
-_CHUNK_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,14 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     known = _base_of(folder, trained, base)
     # What PEFT writes into README.md says nothing; the same weights beside other words are the same version.
     wanted = [path for path in version_files(folder) if path != README_FILE]
-    staged = {path: _stage(folder / path, staging / path) for path in wanted}
-    # The disk takes its time, and inspection need not wait for it. The store syncs again, if it has a disk.
+    for path in wanted:
+        (staging / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / path, staging / path)
+    # Hashing and the disk take their time, and so does inspection; neither needs the other.
     with ThreadPoolExecutor(1) as aside:
-        aside.map(sync, [blob.path for blob in staged.values()])
+        hashed = {path: aside.submit(_staged, staging / path) for path in wanted}
         inspection = inspect(staging, base.config if base else None, origin=folder)
+    staged = {path: done.result() for path, done in hashed.items()}
     inspection.raise_for_errors()
     for finding in inspection.warnings:
         log.warning("%s: %s", name, finding)
@@ -148,12 +151,9 @@ def _base_of(folder: Path, trained: Manifest | None, base: BaseModel | None) -> 
     return trained.base
 
 
-def _stage(source: Path, target: Path) -> Staged:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as reader, target.open("xb") as writer:
-        while chunk := reader.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            writer.write(chunk)
-            size += len(chunk)
-    return Staged(target, size, digest.hexdigest())
+def _staged(path: Path) -> Staged:
+    """Hash a file, and get it onto the disk while there is time; a store that has to be sure syncs again."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sync(path)
+    return Staged(path, path.stat().st_size, sha256)
