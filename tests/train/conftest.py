@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from support import routing
 
 if TYPE_CHECKING:
-    from hotshoe.train.run import TrainResult
+    from hotshoe.train.result import TrainResult
+
+# These tests share their cores with training runs: a slow example says nothing about the code.
+settings.register_profile("beside-training", deadline=None)
+settings.load_profile("beside-training")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tiny_tokenizer(tiny_base: Path) -> Any:
     from hotshoe.train.quiet import quiet
 
@@ -21,7 +26,7 @@ def tiny_tokenizer(tiny_base: Path) -> Any:
         return load_tokenizer(tiny_base)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep what runs remember out of the user's cache folder."""
     with pytest.MonkeyPatch.context() as patch:
@@ -30,13 +35,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The routing task's data."""
     return routing.write_task(tmp_path_factory.mktemp("task"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def result(tiny_base: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """One whole run that learns the routing task."""
     from hotshoe.train.run import train

@@ -14,7 +14,8 @@ from hotshoe.adapter.errors import AliasNotFound, BaseMismatch
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import Registry, open_registry
 from hotshoe.train.config import TrainConfig
-from hotshoe.train.run import TrainResult, train
+from hotshoe.train.result import TrainResult
+from hotshoe.train.run import train
 
 ROUTER = AdapterName("acme", "router")
 

@@ -12,7 +12,8 @@ from hotshoe.adapter.errors import InvalidConfig, InvalidData, Refused
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.registry.base import fetch_base
 from hotshoe.registry.inspect import inspect
-from hotshoe.train.run import TrainResult, train
+from hotshoe.train.result import TrainResult
+from hotshoe.train.run import train
 
 
 def test_a_run_learns_the_task_and_says_how_well(result: TrainResult) -> None:

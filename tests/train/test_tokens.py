@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from hotshoe.adapter.errors import InvalidConfig, InvalidData
+from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.train.data import Example, Turn
-from hotshoe.train.tokens import NO_LOSS, encode, encode_all, prompt_ids
+from hotshoe.train.tokens import NO_LOSS, encode_example, prompt_ids
 
 CHAT = Example("rows.jsonl:1", (Turn("user", "pay the rent"), Turn("assistant", "each month")))
 TALK = Example(
@@ -24,12 +24,14 @@ PLAIN = Example(
 
 
 def learned(example: Example, tokenizer: Any) -> str:
-    return str(tokenizer.decode([label for label in encode(example, tokenizer).labels if label != NO_LOSS]))
+    return str(
+        tokenizer.decode([label for label in encode_example(example, tokenizer).labels if label != NO_LOSS])
+    )
 
 
 def test_only_the_answer_is_learned_and_it_ends_with_eos(tiny_tokenizer: Any) -> None:
     assert learned(CHAT, tiny_tokenizer) == "each month" + tiny_tokenizer.eos_token
-    assert encode(CHAT, tiny_tokenizer).labels[-1] == tiny_tokenizer.eos_token_id
+    assert encode_example(CHAT, tiny_tokenizer).labels[-1] == tiny_tokenizer.eos_token_id
 
 
 def test_every_answer_of_a_talk_is_learned_and_no_question(tiny_tokenizer: Any) -> None:
@@ -38,7 +40,7 @@ def test_every_answer_of_a_talk_is_learned_and_no_question(tiny_tokenizer: Any) 
 
 
 def test_plain_rows_see_no_template(tiny_tokenizer: Any) -> None:
-    text = tiny_tokenizer.decode(encode(PLAIN, tiny_tokenizer).ids)
+    text = tiny_tokenizer.decode(encode_example(PLAIN, tiny_tokenizer).ids)
     assert "im_start" not in text
     assert learned(PLAIN, tiny_tokenizer) == "shall pay" + tiny_tokenizer.eos_token
 
@@ -47,26 +49,21 @@ def test_plain_rows_see_no_template(tiny_tokenizer: Any) -> None:
 def test_a_row_begins_with_exactly_what_a_server_is_asked(example: Example, tiny_tokenizer: Any) -> None:
     first = Example(example.where, example.turns[:2], example.templated)
     asked = prompt_ids(first, tiny_tokenizer)
-    row = encode(example, tiny_tokenizer)
+    row = encode_example(example, tiny_tokenizer)
     assert list(row.ids[: len(asked)]) == asked
     assert set(row.labels[: len(asked)]) == {NO_LOSS}
 
 
 def test_labels_are_the_ids_they_stand_for(tiny_tokenizer: Any) -> None:
-    row = encode(TALK, tiny_tokenizer)
+    row = encode_example(TALK, tiny_tokenizer)
     assert all(label in (NO_LOSS, token) for token, label in zip(row.ids, row.labels, strict=True))
-
-
-def test_rows_that_are_too_long_are_named_and_never_cut(tiny_tokenizer: Any) -> None:
-    with pytest.raises(InvalidData, match=r"2 of 3 rows(.|\n)*rows.jsonl:1: \d+ tokens(.|\n)*rows.jsonl:2"):
-        encode_all([CHAT, TALK, PLAIN], tiny_tokenizer, max_tokens=len(encode(PLAIN, tiny_tokenizer).ids))
 
 
 def test_a_base_without_a_template_takes_plain_rows_only(tiny_tokenizer: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(tiny_tokenizer, "chat_template", None)
     with pytest.raises(InvalidConfig, match="no chat template"):
-        encode(CHAT, tiny_tokenizer)
-    assert encode(PLAIN, tiny_tokenizer).ids
+        encode_example(CHAT, tiny_tokenizer)
+    assert encode_example(PLAIN, tiny_tokenizer).ids
 
 
 def test_a_template_without_an_end_of_answer_is_refused(tiny_tokenizer: Any, monkeypatch: Any) -> None:
@@ -76,4 +73,4 @@ def test_a_template_without_an_end_of_answer_is_refused(tiny_tokenizer: Any, mon
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}",
     )
     with pytest.raises(InvalidConfig, match="does not end an answer"):
-        encode(CHAT, tiny_tokenizer)
+        encode_example(CHAT, tiny_tokenizer)

@@ -12,14 +12,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from hotshoe.adapter.errors import InvalidConfig, InvalidReference
 from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.train.metrics import METRICS
+from hotshoe.train.sources import check_hub, is_hub
 
 MAX_RANK = 512
 """The largest `max_lora_rank` that vLLM knows (vllm/config/lora.py)."""
+
+
+def _place(value: Any) -> Any:
+    return check_hub(value) if isinstance(value, str) and is_hub(value) else Path(value)
+
+
+Place = Annotated[Path | str, BeforeValidator(_place)]
+"""Where rows are: a path, or text for a data set on the Hub."""
 
 
 class Section(BaseModel):
@@ -31,15 +48,21 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which rows to learn from, and which to be measured on."""
 
-    train: Path = Field(description="JSONL file of training rows.")
-    heldout: Path | None = Field(
-        default=None, description="JSONL file of rows to be measured on, never trained on."
+    train: Place = Field(
+        description="Training rows: a .jsonl, .csv or .parquet file, a folder of those, or "
+        "hub:org/name@revision[:split]."
     )
+    heldout: Place | None = Field(default=None, description="Rows to be measured on, never trained on.")
     max_tokens: Annotated[int, Field(ge=8)] | None = Field(
         default=None,
         description="Longest row in tokens, prompt and answer. A longer row is an error, never cut. "
         "Default: the base's context.",
     )
+
+    def places(self) -> dict[str, Path | str]:
+        """Every source that is named, by its key."""
+        places = {"train": self.train, "heldout": self.heldout}
+        return {key: place for key, place in places.items() if place is not None}
 
 
 class LoraConfig(Section):
@@ -188,8 +211,8 @@ class TrainConfig(Section):
     def facts(self) -> dict[str, Any]:
         """The config as it stands in a manifest: plain JSON, no path of this machine."""
         facts = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"base", "publish"})
-        paths = {"train": self.data.train, "heldout": self.data.heldout}
-        facts["data"] |= {key: path.name for key, path in paths.items() if path is not None}
+        for key, place in self.data.places().items():
+            facts["data"][key] = place.name if isinstance(place, Path) else place
         return facts
 
     @classmethod
@@ -224,16 +247,18 @@ class TrainConfig(Section):
         return config._with_paths_from(folder)
 
     def _with_paths_from(self, folder: Path) -> TrainConfig:
-        data = self.data
-        found = {"train": folder / data.train, "heldout": data.heldout and folder / data.heldout}
-        for key, path in found.items():
-            if path is not None and not path.is_file():
-                raise InvalidConfig(f"data.{key}: there is no file {path}")
+        found = {
+            key: folder / place if isinstance(place, Path) else place
+            for key, place in self.data.places().items()
+        }
+        for key, place in found.items():
+            if isinstance(place, Path) and not place.exists():
+                raise InvalidConfig(f"data.{key}: there is no file {place}")
         base = self.base
         # A folder is written relative to the file, like every other path in it.
         if ":" not in base and (folder / base / "config.json").is_file():
             base = str((folder / base).resolve())
-        return self.model_copy(update={"base": base, "data": data.model_copy(update=found)})
+        return self.model_copy(update={"base": base, "data": self.data.model_copy(update=found)})
 
 
 def nearest(word: str, known: Mapping[str, object]) -> str:

@@ -53,9 +53,9 @@ class Exam:
     evaluation: EvaluationConfig
 
     @classmethod
-    def of(cls, heldout: Part, evaluation: EvaluationConfig) -> Exam:
+    def of(cls, heldout: Part[Example], evaluation: EvaluationConfig) -> Exam:
         count = evaluation.max_rows
-        return cls(heldout.examples[:count], heldout.rows[:count], evaluation)
+        return cls(heldout.rows[:count], tuple(row for (row,) in heldout.encoded[:count]), evaluation)
 
     def sit(self, model: Model, tokenizer: Tokenizer, progress: Progress) -> Heard:
         """Let a model answer every row greedily, and take its loss on the expected answers."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from hotshoe.train.config import TrainConfig
+from hotshoe.train.lesson import Learned
 from hotshoe.train.prepare import Prepared, template_digest
 from hotshoe.train.tokens import Tokenizer
-from hotshoe.train.trainer import Learned
 
 LIBRARIES = ("hotshoe", "peft", "torch", "transformers", "trl")
 
 
 def training_facts(
-    config: TrainConfig, data: Prepared, learned: Learned, tokenizer: Tokenizer
+    config: TrainConfig, data: Prepared[Any], learned: Learned, tokenizer: Tokenizer
 ) -> dict[str, Any]:
     """The manifest's `training`: config, data digests and counts, template digest, libraries, outcome."""
     return {

@@ -5,7 +5,9 @@ The base stays frozen; peft puts the trainable update beside its linear layers.
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return tokenizer
+
+
+def context_tokens(folder: Path) -> int:
+    """The most tokens that the base in `folder` takes, by its config."""
+    config = json.loads((folder / "config.json").read_bytes())
+    return int(config.get("max_position_embeddings") or sys.maxsize)
 
 
 def load_base(folder: Path, machine: Machine) -> Model:

@@ -1,59 +1,93 @@
-"""The rows of a run: read, checked against each other, and encoded, before anything is trained."""
+"""The rows of a run: read, checked against limits and each other, and encoded, before anything is trained."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from hotshoe.adapter.errors import InvalidData
+from hotshoe.train.audit import Note, audit, exact_leaks
 from hotshoe.train.config import DataConfig
-from hotshoe.train.data import Example, overlap, read_rows, require_good
-from hotshoe.train.tokens import Encoded, Tokenizer, encode_all
+from hotshoe.train.data import Fault, R, Rows, raise_for_faults, read_rows
+from hotshoe.train.tokens import Encoded, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One file's rows, as written and as the model sees them, in the same order."""
+class Kind(Generic[R]):
+    """A kind of rows. understand: `(where, value) -> row`, raises BadRow. encode: the row's sequences,
+    one for an answer, two for a preference."""
 
-    examples: tuple[Example, ...]
-    rows: tuple[Encoded, ...]
+    understand: Callable[[str, Any], R]
+    encode: Callable[[R, Tokenizer], tuple[Encoded, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[R]):
+    """One source's rows, as written and as the model sees them, in the same order."""
+
+    rows: tuple[R, ...]
+    encoded: tuple[tuple[Encoded, ...], ...]
     sha256: str
+    skipped: int = 0
+
+    @property
+    def sequences(self) -> tuple[Encoded, ...]:
+        return tuple(sequence for row in self.encoded for sequence in row)
 
     def facts(self) -> dict[str, Any]:
+        """For the manifest: digest and counts."""
+        sequences = self.sequences
         return {
             "sha256": self.sha256,
             "rows": len(self.rows),
-            "tokens": sum(len(row.ids) for row in self.rows),
-            "learned_tokens": sum(row.learned for row in self.rows),
+            "skipped": self.skipped,
+            "tokens": sum(len(sequence.ids) for sequence in sequences),
+            "learned_tokens": sum(sequence.learned for sequence in sequences),
+            "longest": max(len(sequence.ids) for sequence in sequences),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a run learns from and is measured on."""
+class Prepared(Generic[R]):
+    """What a run learns from and is measured on; `notes` is what people should know about the rows."""
 
-    train: Part
-    heldout: Part | None
+    train: Part[R]
+    heldout: Part[R] | None
+    notes: tuple[Note, ...]
 
     def facts(self) -> dict[str, Any]:
         parts = {"train": self.train, "heldout": self.heldout}
         return {name: part.facts() for name, part in parts.items() if part is not None}
 
 
-def prepare(data: DataConfig, tokenizer: Tokenizer, *, context: int) -> Prepared:
+def prepare(
+    data: DataConfig,
+    kind: Kind[R],
+    tokenizer: Tokenizer,
+    *,
+    context: int,
+    skip_bad: bool = False,
+) -> Prepared[R]:
     """Read and encode all rows; raise InvalidData that names every row that cannot be used.
 
-    context: the most tokens the base takes.
+    context: the most tokens the base takes. skip_bad: go on without the faulty rows, which are written
+    to `NAME.rejects.jsonl` beside the file they came from.
     """
     limit = min(data.max_tokens or context, context)
-    train = _part(data.train, tokenizer, limit)
-    heldout = None if data.heldout is None else _part(data.heldout, tokenizer, limit)
+
+    def part(place: Path | str) -> Part[R]:
+        return _part(place, read_rows(place, kind.understand), kind, tokenizer, limit, skip_bad=skip_bad)
+
+    train = part(data.train)
+    heldout = None if data.heldout is None else part(data.heldout)
     if heldout is not None:
-        _refuse_leaks(train.examples, heldout.examples)
-    return Prepared(train, heldout)
+        _refuse_leaks(train, heldout)
+    notes = audit(train.rows, heldout.rows if heldout else (), tokenizer.all_special_tokens)
+    return Prepared(train, heldout, tuple(notes))
 
 
 def template_digest(tokenizer: Tokenizer) -> str:
@@ -61,16 +95,45 @@ def template_digest(tokenizer: Tokenizer) -> str:
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()
 
 
-def _part(path: Path, tokenizer: Tokenizer, limit: int) -> Part:
-    rows = read_rows(path)
-    examples = require_good(rows, path)
-    return Part(examples, tuple(encode_all(examples, tokenizer, max_tokens=limit)), rows.sha256)
+def _part(
+    place: Path | str, read: Rows[R], kind: Kind[R], tokenizer: Tokenizer, limit: int, *, skip_bad: bool
+) -> Part[R]:
+    rows: list[R] = []
+    encoded: list[tuple[Encoded, ...]] = []
+    faults = list(read.faults)
+    for row, raw in zip(read.good, read.raw, strict=True):
+        sequences = kind.encode(row, tokenizer)
+        longest = max(len(sequence.ids) for sequence in sequences)
+        if longest > limit:
+            message = f"{longest} tokens, over the limit of {limit}: shorten it, for nothing is ever cut"
+            faults.append(Fault(row.where, message, raw))
+        else:
+            rows.append(row)
+            encoded.append(sequences)
+    if skip_bad and faults:
+        _write_rejects(place, faults)
+    elif faults:
+        raise_for_faults(faults, total=read.total)
+    if not rows:
+        raise InvalidData(f"{_name(place)} has no rows to use: see docs/training.md for the forms they take")
+    return Part(tuple(rows), tuple(encoded), read.sha256, len(faults))
 
 
-def _refuse_leaks(train: Sequence[Example], heldout: Sequence[Example]) -> None:
-    leaks = overlap(train, heldout)
+def _write_rejects(place: Path | str, faults: Sequence[Fault]) -> None:
+    beside = place if isinstance(place, Path) else Path(_name(place))
+    lines = ({"where": fault.where, "fault": fault.message, "row": fault.value} for fault in faults)
+    text = "".join(json.dumps(line, ensure_ascii=True, default=str) + "\n" for line in lines)
+    beside.with_name(f"{beside.stem}.rejects.jsonl").write_text(text, encoding="utf-8")
+
+
+def _refuse_leaks(train: Part[R], heldout: Part[R]) -> None:
+    leaks = exact_leaks(train.rows, heldout.rows)
     if leaks:
         shown = "\n".join(f"  {left} is {right}" for left, right in leaks[:10])
         raise InvalidData(
             f"{len(leaks)} held-out rows are trained on, so their figures mean nothing; remove them:\n{shown}"
         )
+
+
+def _name(place: Path | str) -> str:
+    return place.name if isinstance(place, Path) else place.partition("@")[0].rpartition("/")[2]

@@ -8,68 +8,38 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
-from hotshoe.adapter.errors import BaseMismatch, InvalidConfig
-from hotshoe.adapter.manifest import Manifest
-from hotshoe.adapter.reference import AdapterRef
-from hotshoe.adapter.version import Version
+from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.registry.base import BaseModel, fetch_base
 from hotshoe.train.config import TrainConfig
+from hotshoe.train.parent import Parent, Parents, fetch_parent
 from hotshoe.train.progress import Progress, Silent
+from hotshoe.train.result import Sample, TrainResult
 
 if TYPE_CHECKING:
     from hotshoe.train.evaluate import Exam, Heard
-
-
-class Parents(Protocol):
-    """Where a parent version comes from; `hotshoe.registry.Registry` is one."""
-
-    def resolve(self, ref: AdapterRef) -> Version: ...
-    def fetch(self, version: Version) -> Path: ...
-    def manifest(self, version: Version) -> Manifest: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One held-out row with what was expected and what base and adapter said."""
-
-    where: str
-    prompt: str
-    expected: str
-    base: str
-    adapter: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a run made.
-
-    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`.
-    base, adapter: held-out figures by metric name, empty without held-out rows. main: the metric that
-    decides. losses: training loss of each step. seconds: wall time of the whole run.
-    """
-
-    folder: Path
-    manifest: Manifest
-    base: Mapping[str, float]
-    adapter: Mapping[str, float]
-    main: str
-    steps: int
-    losses: tuple[float, ...]
-    seconds: float
-    samples: tuple[Sample, ...] = field(repr=False, default=())
+    from hotshoe.train.lesson import Learned
+    from hotshoe.train.model import Model
+    from hotshoe.train.prepare import Prepared
+    from hotshoe.train.tokens import Tokenizer
 
 
 def train(
-    config: TrainConfig, *, out: Path, parents: Parents | None = None, progress: Progress | None = None
+    config: TrainConfig,
+    *,
+    out: Path,
+    parents: Parents | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
 ) -> TrainResult:
     """Train as the config says and write the adapter to the new folder `out`.
 
     parents: the registry that `config.parent` is read from; needed only where there is one.
+    skip_bad: go on without rows that cannot be used; they are written to `NAME.rejects.jsonl` beside
+    the file they came from, each with its fault.
     Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite),
     Unservable, or the registry's errors about the parent; whatever is raised, `out` is not written.
     """
@@ -79,104 +49,118 @@ def train(
     progress = progress or Silent()
     progress.stage("Prepare")
     base = fetch_base(config.base)
-    parent = _Parent.of(config, parents, base)
+    ref = config.parent_ref
+    parent = None if ref is None else fetch_parent(ref, parents, base)
 
     # Read when torch is loaded: threads that spin while they wait halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from hotshoe.train.quiet import quiet
 
     with quiet(), tempfile.TemporaryDirectory(prefix="hotshoe-train-") as scratch:
-        return _train(config, base, parent, out=out, scratch=Path(scratch), progress=progress, begun=begun)
+        outcome = _learn_and_measure(config, base, parent, Path(scratch), progress, skip_bad=skip_bad)
+        return _write(config, base, parent, outcome, out=out, begun=begun)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parent:
-    """A version to continue from, with its verified files."""
+class _Outcome:
+    """A trained model that is still in memory, and what was found about it."""
 
-    version: Version
-    folder: Path
-
-    @classmethod
-    def of(cls, config: TrainConfig, parents: Parents | None, base: BaseModel) -> _Parent | None:
-        ref = config.parent_ref
-        if ref is None:
-            return None
-        if parents is None:
-            raise InvalidConfig(f"parent = {str(ref)!r}: name the registry that holds it (--registry)")
-        version = parents.resolve(ref)
-        theirs = parents.manifest(version).base
-        if theirs.digest != base.base.digest:
-            raise BaseMismatch(f"parent {version} was trained on {theirs}, this run's base is {base.base}")
-        return cls(version, parents.fetch(version))
+    model: Model
+    tokenizer: Tokenizer
+    data: Prepared[Any]
+    learned: Learned
+    exam: Exam | None
+    before: Heard | None
+    after: Heard | None
 
 
-def _train(
+def _learn_and_measure(
     config: TrainConfig,
     base: BaseModel,
-    parent: _Parent | None,
-    *,
-    out: Path,
+    parent: Parent | None,
     scratch: Path,
     progress: Progress,
-    begun: float,
-) -> TrainResult:
-    from hotshoe.train import facts, machine, package
+    *,
+    skip_bad: bool,
+) -> _Outcome:
     from hotshoe.train.baseline import remembered
     from hotshoe.train.evaluate import Exam
-    from hotshoe.train.model import add_adapter, continue_adapter, load_base, load_tokenizer
+    from hotshoe.train.lesson import Lesson
+    from hotshoe.train.machine import detect
+    from hotshoe.train.model import add_adapter, context_tokens, continue_adapter, load_base, load_tokenizer
     from hotshoe.train.prepare import prepare
-    from hotshoe.train.sft import train_sft
+    from hotshoe.train.recipes import RECIPES
 
-    here = machine.detect(threads=config.training.threads)
+    recipe = RECIPES[config.recipe]
+    machine = detect(threads=config.training.threads)
     tokenizer = load_tokenizer(base.folder)
-    model = load_base(base.folder, here)
-    data = prepare(config.data, tokenizer, context=int(model.config.max_position_embeddings))
+    data = prepare(
+        config.data, recipe.rows, tokenizer, context=context_tokens(base.folder), skip_bad=skip_bad
+    )
     exam = None if data.heldout is None else Exam.of(data.heldout, config.evaluation)
+    model = load_base(base.folder, machine)
 
     before = after = None
     if exam is not None:
         progress.stage("Ask the base")
-        before = remembered(exam.key(base.base, here), lambda: exam.sit(model, tokenizer, progress))
+        before = remembered(exam.key(base.base, machine), lambda: exam.sit(model, tokenizer, progress))
 
     progress.stage("Train")
     if parent is None:
         adapted = add_adapter(model, config.lora, seed=config.training.seed)
     else:
         adapted = continue_adapter(model, parent.folder)
-    learned = train_sft(
-        adapted, tokenizer, data.train.rows, config.training, machine=here, scratch=scratch, progress=progress
-    )
+    learned = recipe.learn(Lesson(adapted, tokenizer, data, config, machine, scratch, progress))
+
     if exam is not None:
         progress.stage("Ask the adapter")
         # Merged, the answers come without the update's extra products: the same tokens, sooner.
         adapted.merge_adapter()
         after = exam.sit(adapted, tokenizer, progress)
         adapted.unmerge_adapter()
+    return _Outcome(adapted, tokenizer, data, learned, exam, before, after)
 
-    marks = {"base": exam.marks(before), "adapter": exam.marks(after)} if exam and before and after else {}
-    manifest = package.write_package(
-        adapted,
+
+def _write(
+    config: TrainConfig,
+    base: BaseModel,
+    parent: Parent | None,
+    outcome: _Outcome,
+    *,
+    out: Path,
+    begun: float,
+) -> TrainResult:
+    from hotshoe.train import facts
+    from hotshoe.train.package import write_package
+
+    exam = outcome.exam
+    before = exam.marks(outcome.before) if exam and outcome.before else {}
+    after = exam.marks(outcome.after) if exam and outcome.after else {}
+    manifest = write_package(
+        outcome.model,
         out,
         adapter=config.publish.adapter or "",
         base=base,
-        training=facts.training_facts(config, data, learned, tokenizer),
-        metrics=facts.metrics(marks.get("base", {}), marks.get("adapter", {})),
+        training=facts.training_facts(config, outcome.data, outcome.learned, outcome.tokenizer),
+        metrics=facts.metrics(before, after),
         parent=None if parent is None else str(parent.version),
     )
     return TrainResult(
         folder=out,
         manifest=manifest,
-        base=marks.get("base", {}),
-        adapter=marks.get("adapter", {}),
+        base=before,
+        adapter=after,
         main=config.evaluation.deciding,
-        steps=learned.steps,
-        losses=learned.losses,
+        steps=outcome.learned.steps,
+        losses=outcome.learned.losses,
         seconds=time.monotonic() - begun,
-        samples=_samples(exam, before, after),
+        notes=outcome.data.notes,
+        samples=_samples(outcome),
     )
 
 
-def _samples(exam: Exam | None, before: Heard | None, after: Heard | None) -> tuple[Sample, ...]:
+def _samples(outcome: _Outcome) -> tuple[Sample, ...]:
+    exam, before, after = outcome.exam, outcome.before, outcome.after
     if exam is None or before is None or after is None:
         return ()
     rows = zip(exam.examples, before.answers, after.answers, strict=True)

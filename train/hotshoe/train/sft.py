@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from hotshoe.train.config import TrainingConfig
-from hotshoe.train.machine import Machine
-from hotshoe.train.model import Model
-from hotshoe.train.progress import Progress
-from hotshoe.train.tokens import Encoded, Tokenizer
-from hotshoe.train.trainer import Learned, common_arguments, run_trainer
+from hotshoe.train.lesson import Learned, Lesson
+from hotshoe.train.trainer import common_arguments, run_trainer
 
 
-def train_sft(
-    model: Model,
-    tokenizer: Tokenizer,
-    rows: Sequence[Encoded],
-    training: TrainingConfig,
-    *,
-    machine: Machine,
-    scratch: Path,
-    progress: Progress,
-) -> Learned:
-    """Train the adapter on `model` in place; the base's weights do not change.
-
-    scratch: a folder for the trainer's own files, which nobody needs afterwards.
-    """
+def learn(lesson: Lesson) -> Learned:
+    """Train the adapter on the lesson's model in place; the base's weights do not change."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    arguments: dict[str, Any] = common_arguments(model, training, machine=machine, scratch=scratch)
+    rows = [{"input_ids": row.ids, "labels": row.labels} for row in lesson.data.train.sequences]
     trainer = SFTTrainer(
-        model=model,
+        model=lesson.model,
         args=SFTConfig(
-            **arguments,
+            **common_arguments(lesson),
             # Our rows carry their own labels and fit: trl must neither relabel nor cut them.
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
         ),
-        train_dataset=Dataset.from_list([{"input_ids": row.ids, "labels": row.labels} for row in rows]),
-        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=lesson.tokenizer,
     )
-    return run_trainer(trainer, progress)
+    return run_trainer(trainer, lesson)

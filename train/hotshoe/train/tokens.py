@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotshoe.adapter.errors import InvalidConfig
-from hotshoe.train.data import Example, Fault, Turn, raise_for_faults
+from hotshoe.train.data import Document, Example, Preference, Question, Turn, Verdict
 
 NO_LOSS = -100
 """The label of a token that is read but not learned (torch's ignore_index)."""
@@ -23,7 +23,7 @@ Tokenizer = Any
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One row as the model sees it; `labels` is as long as `ids`, NO_LOSS where nothing is learned."""
+    """One sequence as the model sees it; `labels` is as long as `ids`, NO_LOSS where nothing is learned."""
 
     where: str
     ids: tuple[int, ...]
@@ -35,7 +35,7 @@ class Encoded:
         return sum(label != NO_LOSS for label in self.labels)
 
 
-def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
+def encode_example(example: Example, tokenizer: Tokenizer) -> Encoded:
     """Tokenize a row; raise InvalidConfig where the chat template cannot be trained on."""
     ids: list[int] = []
     labels: list[int] = []
@@ -50,26 +50,17 @@ def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
     return Encoded(example.where, tuple(ids), tuple(labels))
 
 
-def encode_all(examples: Sequence[Example], tokenizer: Tokenizer, *, max_tokens: int) -> list[Encoded]:
-    """Tokenize all rows; raise InvalidData naming every row that is longer than `max_tokens`."""
-    rows = [encode(example, tokenizer) for example in examples]
-    faults = [
-        Fault(
-            row.where,
-            f"{len(row.ids)} tokens, over the limit of {max_tokens}: shorten it or raise max_tokens",
-        )
-        for row in rows
-        if len(row.ids) > max_tokens
-    ]
-    raise_for_faults(faults, total=len(rows))
-    return rows
+def encode_document(document: Document, tokenizer: Tokenizer) -> Encoded:
+    """Tokenize running text; all of it is learned, and the EOS after it is the document's boundary."""
+    ids = (*tokenizer(document.text)["input_ids"], tokenizer.eos_token_id)
+    return Encoded(document.where, ids, ids)
 
 
-def prompt_ids(example: Example, tokenizer: Tokenizer) -> list[int]:
+def prompt_ids(row: Example | Question, tokenizer: Tokenizer) -> list[int]:
     """The ids that a server would see for this row's question."""
-    if not example.templated:
-        return list(tokenizer(example.turns[0].content)["input_ids"])
-    return list(tokenizer(render(example.prompt, tokenizer, ask=True), add_special_tokens=False)["input_ids"])
+    if not row.templated:
+        return list(tokenizer(row.prompt[0].content)["input_ids"])
+    return list(tokenizer(render(row.prompt, tokenizer, ask=True), add_special_tokens=False)["input_ids"])
 
 
 def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, ask: bool) -> str:
@@ -80,6 +71,11 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, ask: bool) -> str:
         )
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+
+
+def answered(row: Preference | Verdict | Question, answer: str) -> Example:
+    """A row's question with an answer, as a row of its own."""
+    return Example(row.where, (*row.prompt, Turn("assistant", answer)), row.templated)
 
 
 def _segments(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import Refused
-from hotshoe.train.config import TrainingConfig
-from hotshoe.train.machine import Machine
-from hotshoe.train.model import Model, trainable_parameters
+from hotshoe.train.lesson import Learned, Lesson
+from hotshoe.train.model import trainable_parameters
 from hotshoe.train.progress import Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What a recipe did: its optimizer steps, the training loss of each in order, and the peak rate."""
-
-    steps: int
-    losses: tuple[float, ...]
-    learning_rate: float
-    trainable_parameters: int
 
 
 def default_learning_rate(hidden_size: int) -> float:
@@ -32,13 +19,12 @@ def default_learning_rate(hidden_size: int) -> float:
     return 5e-4 * math.pow(2000 / hidden_size, 0.781)
 
 
-def common_arguments(
-    model: Model, training: TrainingConfig, *, machine: Machine, scratch: Path
-) -> dict[str, Any]:
+def common_arguments(lesson: Lesson) -> dict[str, Any]:
     """Arguments that every trl config takes."""
-    rate = training.learning_rate or default_learning_rate(model.config.hidden_size)
+    training, machine = lesson.config.training, lesson.machine
+    rate = training.learning_rate or default_learning_rate(lesson.model.config.hidden_size)
     return {
-        "output_dir": str(scratch),
+        "output_dir": str(lesson.scratch),
         "max_steps": training.steps or -1,
         "num_train_epochs": training.epochs or 3.0,
         "per_device_train_batch_size": training.batch_rows,
@@ -63,12 +49,12 @@ def common_arguments(
     }
 
 
-def run_trainer(trainer: Any, progress: Progress) -> Learned:
+def run_trainer(trainer: Any, lesson: Lesson) -> Learned:
     """Run a trl trainer to its end, reporting every step; raise Refused at the first non-finite loss."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    watch = _watch(progress)
+    watch = _watch(lesson.progress)
     trainer.add_callback(watch)
     trainer.train()
     return Learned(

@@ -1,0 +1,40 @@
+"""What a recipe is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotshoe.train.config import TrainConfig
+from hotshoe.train.machine import Machine
+from hotshoe.train.model import Model
+from hotshoe.train.prepare import Prepared
+from hotshoe.train.progress import Progress
+from hotshoe.train.tokens import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A model with an adapter on it, what it is to learn, and where.
+
+    scratch: a folder for the trainer's own files, checkpoints among them.
+    """
+
+    model: Model
+    tokenizer: Tokenizer
+    data: Prepared[Any]
+    config: TrainConfig
+    machine: Machine
+    scratch: Path
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a recipe did: its optimizer steps, the training loss of each in order, and the peak rate."""
+
+    steps: int
+    losses: tuple[float, ...]
+    learning_rate: float
+    trainable_parameters: int

@@ -1,0 +1,41 @@
+"""The version that a run continues from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hotshoe.adapter.errors import BaseMismatch, InvalidConfig
+from hotshoe.adapter.manifest import Manifest
+from hotshoe.adapter.reference import AdapterRef
+from hotshoe.adapter.version import Version
+from hotshoe.registry.base import BaseModel
+
+
+class Parents(Protocol):
+    """Where a parent version comes from; `hotshoe.registry.Registry` is one."""
+
+    def resolve(self, ref: AdapterRef) -> Version: ...
+    def fetch(self, version: Version) -> Path: ...
+    def manifest(self, version: Version) -> Manifest: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A version, its manifest, and its verified files."""
+
+    version: Version
+    manifest: Manifest
+    folder: Path
+
+
+def fetch_parent(ref: AdapterRef, parents: Parents | None, base: BaseModel) -> Parent:
+    """Resolve and fetch a version; raise BaseMismatch where it was trained on another base."""
+    if parents is None:
+        raise InvalidConfig(f"parent {ref}: name the registry that holds it (--registry)")
+    version = parents.resolve(ref)
+    manifest = parents.manifest(version)
+    if manifest.base.digest != base.base.digest:
+        raise BaseMismatch(f"parent {version} was trained on {manifest.base}, this run's base is {base.base}")
+    return Parent(version, manifest, parents.fetch(version))
