@@ -17,7 +17,8 @@ from hotshoe.adapter.manifest import Base
 from hotshoe.client import AsyncClient
 from hotshoe.serve.call import Call, Origin
 from hotshoe.serve.config import ServeConfig
-from hotshoe.serve.metrics import LABELLED, OTHER, Metrics
+from hotshoe.serve.labels import LABELLED, OTHER
+from hotshoe.serve.metrics import Metrics
 from hotshoe.wire.values import Resolved
 
 BASE = Base("tiny", "", "0" * 64)
@@ -82,8 +83,8 @@ async def test_loads_evictions_and_swaps_are_counted(served: Served) -> None:
             while (await client.generate("hi", adapter="acme/support")).resolved.version != "v2":
                 await asyncio.sleep(0.01)
     seen = await scrape(served)
-    assert seen["hotshoe_adapter_loads_total", "outcome=OK"] == 3
-    assert seen["hotshoe_adapter_load_seconds_count", ""] == 3
+    loads = seen["hotshoe_adapter_loads_total", "outcome=OK"]
+    assert loads == seen["hotshoe_adapter_load_seconds_count", ""] >= 3
     assert seen["hotshoe_adapter_unloads_total", "why=evicted"] >= 1
     assert seen["hotshoe_alias_swaps_total", "outcome=OK"] == 1
     assert seen["hotshoe_adapters_loaded", ""] == seen["hotshoe_adapters_capacity", ""] == 1

@@ -1,6 +1,6 @@
 """What Prometheus sees of a server. docs/operating.md says what each series is good for.
 
-A label never has more values than is good for Prometheus: the first `LABELLED` pairs of tenant and
+A label never has more values than is good for Prometheus: the first 200 pairs of tenant and
 adapter are told by name, the rest together as `other`.
 """
 
@@ -12,10 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve.call import Call, Observer
+from hotshoe.serve.labels import OTHER, Bounded
 from hotshoe.wire.admin import Happening, What
-
-LABELLED = 200
-OTHER = "other"
 
 WHO = ("tenant", "adapter")
 FIRST_TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -29,7 +27,7 @@ class Metrics(Observer):
 
     def __init__(self, base: Base) -> None:
         self.registry = CollectorRegistry()
-        self._names = _Names()
+        self._names = Bounded((OTHER, OTHER))
         self._about_calls()
         self._about_adapters()
         about = ("repo", "digest")
@@ -129,19 +127,4 @@ class Metrics(Observer):
 
     def _who(self, call: Call) -> tuple[str, str]:
         # Only names of adapters that exist get this far, so that nobody makes labels up.
-        return self._names.known(call.origin.tenant, call.resolved.adapter if call.resolved else "")
-
-
-class _Names:
-    """Pairs of tenant and adapter that are told by name."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[str, str]] = set()
-
-    def known(self, tenant: str, adapter: str) -> tuple[str, str]:
-        pair = (tenant, adapter)
-        if pair not in self._known:
-            if len(self._known) >= LABELLED:
-                return OTHER, OTHER
-            self._known.add(pair)
-        return pair
+        return self._names.of((call.origin.tenant, call.resolved.adapter if call.resolved else ""))
