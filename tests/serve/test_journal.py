@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 import pytest
 from support.adapters import ref
 from support.recorder import Recorder, Shelves, version
@@ -43,24 +40,20 @@ async def test_a_pool_tells_what_it_loads_evicts_retires_and_fails_to_load() -> 
 async def test_a_follower_hears_everything_from_the_moment_it_listens() -> None:
     journal = Journal()
     journal.loaded(A, seconds=1)
-    async with contextlib.aclosing(journal.follow()) as news:
-        waiting = asyncio.ensure_future(anext(news))
-        await asyncio.sleep(0)
+    with journal.following() as news:
         journal.moved(ref("acme/a@prod"), now="v2", before="v1")
         journal.stuck(ref("acme/a@canary"), Unservable("rank 64 is too much"))
-        moved, stuck = await waiting, await anext(news)
+        moved, stuck = await anext(news), await anext(news)
     assert (moved.what, moved.alias, moved.version, moved.message) == (What.MOVED, "prod", "v2", "was v1")
     assert (stuck.what, stuck.alias, stuck.reason) == (What.STUCK, "canary", "UNSERVABLE")
 
 
 async def test_a_follower_that_does_not_read_misses_the_oldest_and_fills_no_memory() -> None:
     journal = Journal()
-    async with contextlib.aclosing(journal.follow()) as news:
-        waiting = asyncio.ensure_future(anext(news))
-        await asyncio.sleep(0)
+    with journal.following() as news:
         for number in range(UNREAD + 10):
             journal.loaded(version("a", number), seconds=0)
-        assert (await waiting).version == "v10"
+        assert (await anext(news)).version == "v10"
 
 
 async def test_a_reader_that_fails_keeps_nobody_from_reading(caplog: pytest.LogCaptureFixture) -> None:

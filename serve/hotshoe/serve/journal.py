@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
 from hotshoe.adapter.errors import HotshoeError
@@ -30,8 +31,9 @@ class Journal:
         """Tell `reader` everything from now on; what it raises is logged and harms nobody."""
         self._readers.append(reader)
 
-    async def follow(self) -> AsyncGenerator[Happening, None]:
-        """What happens from now on, until the generator is closed.
+    @contextlib.contextmanager
+    def following(self) -> Iterator[AsyncIterator[Happening]]:
+        """Yield what happens from now on, until the block ends.
 
         Whoever is slower than the server for long misses the oldest: `UNREAD` wait at most.
         """
@@ -42,13 +44,16 @@ class Journal:
             unread.append(happening)
             news.set()
 
-        self.read_by(note)
-        try:
+        async def read() -> AsyncIterator[Happening]:
             while True:
                 await news.wait()
                 news.clear()
                 while unread:
                     yield unread.popleft()
+
+        self._readers.append(note)
+        try:
+            yield read()
         finally:
             self._readers.remove(note)
 

@@ -50,6 +50,8 @@ class Metrics(Observer):
     def on_end(self, call: Call) -> None:
         who = self._who(call)
         self._running.dec()
+        if call.resolved is not None:
+            self._queue.labels(who[0]).observe(call.queue_ms / 1000)
         self._requests.labels(*who, call.outcome).inc()
         self._whole.labels(*who).observe(call.seconds)
         self._tokens.labels(*who, "prompt").inc(call.prompt_tokens)
@@ -78,6 +80,13 @@ class Metrics(Observer):
         )
         self._tokens = Counter(
             "hotshoe_tokens", "Tokens: prompt (cached among them) and output.", (*WHO, "kind"), registry=to
+        )
+        self._queue = Histogram(
+            "hotshoe_queue_seconds",
+            "In line for a place in the engine.",
+            ("tenant",),
+            buckets=FIRST_TOKEN_SECONDS,
+            registry=to,
         )
         self._first_token = Histogram(
             "hotshoe_first_token_seconds",

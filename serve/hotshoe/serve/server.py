@@ -14,6 +14,8 @@ from grpc_reflection.v1alpha import reflection
 
 from hotshoe.adapter.errors import HotshoeError
 from hotshoe.registry import Registry
+from hotshoe.serve.admin_servicer import AdminServicer
+from hotshoe.serve.administration import Administration
 from hotshoe.serve.admission import Admission
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.config import ServeConfig
@@ -25,16 +27,19 @@ from hotshoe.serve.inference_servicer import InferenceServicer
 from hotshoe.serve.listing import AdapterListing
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.shelf import Shelf
+from hotshoe.serve.supervisor import SupervisedEngine, prove
 from hotshoe.serve.telemetry import Telemetry, telemetry
 from hotshoe.serve.tls import Certificate
 from hotshoe.serve.transport import listen, new_server
-from hotshoe.v1 import inference_pb2, inference_pb2_grpc
-from hotshoe.wire.values import FinishReason, GenerateRequest, Sampling, Tokens
+from hotshoe.v1 import admin_pb2, admin_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 log = logging.getLogger(__name__)
 
-INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
-CHECK_SECONDS = 0.5
+SERVICES = (
+    inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name,
+    admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name,
+)
+CHECK_SECONDS = 0.2
 LAST_WORDS_SECONDS = 0.5
 """How long answers that were ready when the time was over may take to be sent."""
 
@@ -74,8 +79,8 @@ async def _running(
     shelf = Shelf(registry, engine.facts)
     pool = AdapterPool(engine, shelf, capacity=config.resident, journal=seen.journal)
     catalog = Catalog(registry, pool, journal=seen.journal)
-    seen.watch(pool, catalog)
     admission = Admission(_line(config))
+    seen.watch(pool, catalog, admission)
     generation = Generation(engine, catalog, pool, admission, observers=seen.observers)
     server = new_server(config)
     inference_pb2_grpc.add_InferenceServicer_to_server(
@@ -83,11 +88,14 @@ async def _running(
     )
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    reflection.enable_server_reflection((INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    administration = Administration(
+        engine, pool, catalog, admission, seen.journal, seen.tally, healthy.enter_graceful_shutdown
+    )
+    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(administration, identity), server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = listen(server, config.listen, certificate)
-    # Seen by nobody and not in line: it is no caller's request.
-    await _prove(Generation(engine, catalog, pool, Admission(FairQueue(1, 1))))
-    async with catalog.watching(), identity.watching():
+    await prove(engine)
+    async with catalog.watching(), identity.watching(), _looked_after(engine, pool):
         await server.start()
         await _tell(healthy, serving=True)
         watch = asyncio.create_task(_watch(engine, healthy), name="watch engine")
@@ -136,11 +144,16 @@ async def _drain(admission: Admission, seconds: float) -> None:
             await admission.empty()
 
 
-async def _prove(generation: Generation) -> None:
-    request = GenerateRequest(Tokens((0,)), sampling=Sampling(max_tokens=1, temperature=0))
-    completion = await generation.complete(request, request_id="proof-of-life")
-    if completion.finish_reason is FinishReason.ABORTED:
-        raise HotshoeError("the engine started but does not answer")
+@contextlib.asynccontextmanager
+async def _looked_after(engine: Engine, pool: AdapterPool) -> AsyncIterator[None]:
+    """Where the engine is one that can be replaced, do so when it dies."""
+    if not isinstance(engine, SupervisedEngine):
+        yield
+        return
+    engine.on_lost(pool.on_engine_lost)
+    engine.on_back(pool.on_engine_back)
+    async with engine.supervised():
+        yield
 
 
 async def _watch(engine: Engine, healthy: health.aio.HealthServicer) -> None:
@@ -162,5 +175,5 @@ async def _watch(engine: Engine, healthy: health.aio.HealthServicer) -> None:
 
 async def _tell(healthy: health.aio.HealthServicer, *, serving: bool) -> None:
     state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for service in ("", INFERENCE):
+    for service in ("", *SERVICES):
         await healthy.set(service, state)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hotshoe.adapter.manifest import Base
+from hotshoe.serve.admission import Admission
 from hotshoe.serve.call import Observer
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.config import ServeConfig
@@ -15,6 +16,7 @@ from hotshoe.serve.ledger import Ledger
 from hotshoe.serve.metrics import Metrics
 from hotshoe.serve.metrics_port import exposed
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.tally import Tally
 from hotshoe.serve.tls import Certificate
 
 
@@ -26,10 +28,13 @@ class Telemetry:
     journal: Journal
     metrics: Metrics
     metrics_address: str
+    tally: Tally
 
-    def watch(self, pool: AdapterPool, catalog: Catalog) -> None:
-        """Show the state of these two in the metrics."""
+    def watch(self, pool: AdapterPool, catalog: Catalog, admission: Admission) -> None:
+        """Show the state of these in the metrics."""
         gauge = self.metrics.gauge
+        gauge("requests_waiting", "Requests in line for the engine.", lambda: admission.waiting)
+        gauge("requests_in_engine", "Requests in the engine.", lambda: admission.running)
         gauge("adapters_loaded", "Adapters in the engine's memory.", lambda: pool.occupancy().loaded)
         gauge("adapters_loading", "Adapters on their way there.", lambda: pool.occupancy().loading)
         gauge("adapters_leased", "Adapters that requests use.", lambda: pool.occupancy().leased)
@@ -59,9 +64,10 @@ def telemetry(config: ServeConfig, base: Base) -> Iterator[Telemetry]:
     """Open what `config` asks for until the block ends. Raises AddressInUse or InvalidConfig."""
     with contextlib.ExitStack() as stack:
         metrics, journal = Metrics(base), Journal()
-        observers: list[Observer] = [metrics]
+        tally = Tally()
+        observers: list[Observer] = [metrics, tally]
         journal.read_by(metrics.on_happening)
         address = stack.enter_context(exposed(metrics.registry, config.metrics)) if config.metrics else ""
         if config.ledger:
             observers.append(stack.enter_context(Ledger(config.ledger).writing()))
-        yield Telemetry(tuple(observers), journal, metrics, address)
+        yield Telemetry(tuple(observers), journal, metrics, address, tally)
