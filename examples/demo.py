@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hotshoe.client import AsyncClient
 from hotshoe.wire.values import Delta, Finished, Resolved, Sampling
@@ -34,7 +36,7 @@ GREEDY = Sampling(temperature=0, max_tokens=64)
 LONG = Sampling(temperature=0, max_tokens=128, ignore_eos=True)
 STREAMS = 4
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass
@@ -48,6 +50,16 @@ class Answer:
     began: float = 0.0
     first: float = 0.0
     ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table at the end."""
+
+    step: str
+    who: str
+    what: str
+    measured: str
 
 
 def main() -> None:
@@ -64,14 +76,20 @@ def main() -> None:
         hotshoe("publish", str(OUT / folder), "--as", name, "--message", "first version")
         hotshoe("promote", f"{name}@v1", "prod", "--reason", "beats the base on held-out rows")
     figures[f"{SUPPORT} (v2)"] = train(SUPPORT, "support/train-v2.toml", "support-v2")
-    show_figures(figures)
-
+    started = time.monotonic()
     with server() as address:
+        ready = time.monotonic() - started
         together = asyncio.run(call_together(address))
         swap = asyncio.run(hot_swap(address))
-    show_answers(together)
-    show_swap(swap)
     hotshoe("history", SUPPORT)
+    show(
+        [
+            *rows_of_training(figures),
+            Row("serve", "base", f"{BASE}, loaded once; gRPC on {address}", f"ready in {ready:.0f} s"),
+            *rows_of_calls(together),
+            *rows_of_swap(swap),
+        ]
+    )
     console.print(
         f"\n[bold green]done[/] in {time.monotonic() - begun:.0f} s; the registry is in {OUT}/registry"
     )
@@ -126,7 +144,9 @@ def server() -> Iterator[str]:
     """A `hotshoe serve` process; gives its address, and ends it."""
     command = [HOTSHOE, "serve", "--base", BASE, "--listen", "127.0.0.1:0", "--slots", "4", "--json"]
     console.print(f"[dim]$ {' '.join(['hotshoe', *command[1:]])}[/]", highlight=False)
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
@@ -141,6 +161,15 @@ def server() -> Iterator[str]:
                 process.kill()
                 sys.exit("demo: the server did not stop in time")
     check(process.returncode == 0, "the server drained and ended by itself")
+    check(not any(session_of(pid) == process.pid for pid in psutil.pids()), "no process is left")
+
+
+def session_of(pid: int) -> int | None:
+    """The session that a process belongs to; the server began one of its own."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 # 3. Call base and tenants in one batch
@@ -221,7 +250,7 @@ async def until(client: AsyncClient, prompt: str, ref: str, version: str) -> Ans
     """Ask until `version` answers, for ten seconds at most."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        answer = await ask(client, prompt, ref, Sampling(temperature=0, max_tokens=24))
+        answer = await ask(client, prompt, ref, Sampling(temperature=0, max_tokens=48))
         if answer.resolved == version:
             return answer
     sys.exit(f"demo: {ref} did not answer with {version} within 10 s")
@@ -230,33 +259,51 @@ async def until(client: AsyncClient, prompt: str, ref: str, version: str) -> Ans
 # 5. Say what happened
 
 
-def show_figures(figures: dict[str, Figures]) -> None:
-    table = Table(title="Held-out rows: base against adapter", title_justify="left")
-    for column in ("adapter", "metric", "base", "adapter", "seconds"):
-        table.add_column(column, justify="right" if column in {"base", "seconds"} else "left")
-    for name, each in figures.items():
-        table.add_row(name, each.metric, f"{each.base:.2f}", f"{each.adapter:.2f}", f"{each.seconds:.0f}")
-    console.print(table)
+def rows_of_training(figures: dict[str, Figures]) -> list[Row]:
+    return [
+        Row(
+            "train",
+            name,
+            f"held-out {each.metric}: base {each.base:.2f}, adapter {each.adapter:.2f}",
+            f"{each.seconds:.0f} s",
+        )
+        for name, each in figures.items()
+    ]
 
 
-def show_answers(answers: list[Answer]) -> None:
-    table = Table(title="One prompt, one batch, three answers", title_justify="left")
-    for column in ("asked", "answered by", "first token", "tokens", "answer"):
-        table.add_column(column)
-    for each in answers:
-        first = f"{(each.first - each.began) * 1000:.0f} ms"
-        table.add_row(each.asked, each.resolved, first, str(each.tokens), each.text.strip()[:160])
-    console.print(table)
+def rows_of_calls(answers: list[Answer]) -> list[Row]:
+    return [
+        Row(
+            "call, one batch",
+            each.resolved,
+            " ".join(each.text.split())[:150],
+            f"first token {(each.first - each.began) * 1000:.0f} ms",
+        )
+        for each in answers
+    ]
 
 
-def show_swap(swap: Swap) -> None:
-    table = Table(title="Hot swap under load", title_justify="left")
-    for column in ("what", "answered by", "tokens"):
-        table.add_column(column)
-    for number, each in enumerate(swap.running, 1):
-        table.add_row(f"stream {number}, begun before the promotion", each.resolved, str(each.tokens))
-    table.add_row(f"request {swap.seconds:.2f} s after it", swap.after.resolved, str(swap.after.tokens))
-    table.add_row("request after the rollback", swap.rolled_back.resolved, str(swap.rolled_back.tokens))
+def rows_of_swap(swap: Swap) -> list[Row]:
+    old, new, back = swap.running[0], swap.after, swap.rolled_back
+    return [
+        Row(
+            "promote v2",
+            old.resolved,
+            f"{len(swap.running)} streams begun before it, all whole",
+            f"{old.tokens} tokens each",
+        ),
+        Row("", new.resolved, " ".join(new.text.split()), f"asked {swap.seconds:.2f} s after it"),
+        Row("roll back", back.resolved, " ".join(back.text.split()), "0 requests failed"),
+    ]
+
+
+def show(story: list[Row]) -> None:
+    """One table of all that happened."""
+    table = Table(title="What happened", title_justify="left", show_lines=True)
+    for column in ("step", "who", "what", "measured"):
+        table.add_column(column, overflow="fold")
+    for row in story:
+        table.add_row(row.step, row.who, Text(row.what), row.measured)
     console.print(table)
 
 
