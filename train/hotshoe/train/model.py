@@ -50,26 +50,38 @@ def load_base(folder: Path, machine: Machine) -> Model:
     return model.to(machine.device).requires_grad_(False)
 
 
-def add_adapter(model: Model, lora: LoraConfig, *, seed: int) -> Model:
-    """Wrap the base with a fresh adapter: A drawn by `seed`, B zero, so it begins as the base itself."""
+def empty_base(folder: Path) -> Model:
+    """The base's modules without their weights, on torch's meta device: shapes that cost nothing."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    return model.requires_grad_(False)
+
+
+def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None = None) -> Model:
+    """Wrap the base with a fresh adapter: A drawn by `seed`, B zero, so it begins as the base itself.
+
+    like: the folder of an adapter whose shape it takes instead of `lora`'s.
+    """
     from peft import LoraConfig as PeftLora
     from peft import get_peft_model
     from transformers import set_seed
 
     set_seed(seed)
-    layers = _last_layers(model, lora.last_layers)
-    return get_peft_model(
-        model,
-        PeftLora(
-            task_type="CAUSAL_LM",
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            use_rslora=lora.rslora,
-            target_modules=list(targets(model, lora)),
-            layers_to_transform=layers,
-        ),
+    if like is not None:
+        return get_peft_model(model, PeftLora.from_pretrained(str(like)))
+    config = PeftLora(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        use_rslora=lora.rslora,
+        target_modules=list(targets(model, lora)),
+        layers_to_transform=_last_layers(model, lora.last_layers),
     )
+    return get_peft_model(model, config)
 
 
 def continue_adapter(model: Model, folder: Path) -> Model:
@@ -97,6 +109,12 @@ def targets(model: Model, lora: LoraConfig) -> tuple[str, ...]:
 
 def trainable_parameters(model: Model) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def lowest_trained_layer(model: Model) -> int:
+    """The number of the first layer with an adapter: below it no gradient is needed."""
+    found = (_LAYER.search(name) for name, _ in model.named_parameters() if "lora_" in name)
+    return min((int(match[1]) for match in found if match), default=0)
 
 
 def _linear_names(model: Model) -> tuple[str, ...]:

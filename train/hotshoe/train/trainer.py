@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from hotshoe.adapter.errors import Refused
+from hotshoe.train.config import TrainingConfig
 from hotshoe.train.lesson import Learned, Lesson
 from hotshoe.train.model import trainable_parameters
 from hotshoe.train.progress import Progress
@@ -19,17 +20,21 @@ def default_learning_rate(hidden_size: int) -> float:
     return 5e-4 * math.pow(2000 / hidden_size, 0.781)
 
 
+def learning_rate(training: TrainingConfig, hidden_size: int) -> float:
+    """The peak rate of a run: what was asked, or the default for the base's width."""
+    return training.learning_rate or default_learning_rate(hidden_size)
+
+
 def common_arguments(lesson: Lesson) -> dict[str, Any]:
     """Arguments that every trl config takes."""
     training, machine = lesson.config.training, lesson.machine
-    rate = training.learning_rate or default_learning_rate(lesson.model.config.hidden_size)
     return {
         "output_dir": str(lesson.scratch),
         "max_steps": training.steps or -1,
         "num_train_epochs": training.epochs or 3.0,
         "per_device_train_batch_size": training.batch_rows,
         "gradient_accumulation_steps": training.accumulate_batches,
-        "learning_rate": rate,
+        "learning_rate": learning_rate(training, lesson.model.config.hidden_size),
         "warmup_steps": training.warmup_share,
         "lr_scheduler_type": training.schedule,
         "weight_decay": training.weight_decay,

@@ -1,0 +1,73 @@
+"""How long and how large a run will be: arithmetic on its shape, and one short measurement of the machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from hotshoe.train.config import TrainingConfig
+from hotshoe.train.machine import Machine
+
+EFFICIENCY = 0.5
+"""Share of a plain matrix product's speed that a training step reaches, measured on SmolLM2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a run's cost depends on. Parameters are counts; `depth` is the share of layers above the
+    lowest one with an adapter, which is how far back the gradient goes."""
+
+    parameters: int
+    trainable: int
+    layers: int
+    hidden: int
+    intermediate: int
+    depth: float
+    bytes_per_weight: int
+
+
+def total_steps(rows: int, training: TrainingConfig) -> int:
+    """Optimizer steps of a run over `rows` rows."""
+    if training.steps is not None:
+        return training.steps
+    batches = math.ceil(rows / training.batch_rows)
+    per_epoch = max(math.ceil(batches / training.accumulate_batches), 1)
+    return math.ceil(per_epoch * (training.epochs or 3.0))
+
+
+def memory_bytes(shape: Shape, *, batch_tokens: int) -> int:
+    """Bytes at the peak: frozen weights, the adapter with its gradient and Adam's two moments, activations.
+
+    Per token and layer with a gradient, about 14 vectors of the hidden size and 6 of the
+    intermediate one are kept for the way back.
+    """
+    adapter = shape.trainable * 4 * 4
+    kept = (14 * shape.hidden + 6 * shape.intermediate) * 4
+    activations = batch_tokens * math.ceil(shape.layers * shape.depth) * kept
+    return shape.parameters * shape.bytes_per_weight + adapter + activations
+
+
+def step_seconds(shape: Shape, *, batch_tokens: int, flops: float) -> float:
+    """Seconds of one forward and backward pass; `flops` is what the machine does in a second.
+
+    Two operations a weight and token on the way forward, two on the way back through frozen weights,
+    whose own gradients nobody needs.
+    """
+    operations = 2 * shape.parameters * batch_tokens * (1 + shape.depth)
+    return operations / (flops * EFFICIENCY)
+
+
+def measure_flops(machine: Machine) -> float:
+    """Floating-point operations a second in matrix products of a training step's size."""
+    import torch
+
+    dtype = machine.torch_dtype()
+    left = torch.rand(1024, 1024, device=machine.device, dtype=dtype)
+    right = torch.rand(1024, 1024, device=machine.device, dtype=dtype)
+    torch.mm(left, right).sum().item()
+    begun, rounds = time.perf_counter(), 0
+    while time.perf_counter() - begun < 0.2:
+        torch.mm(left, right)[0, 0].item()
+        rounds += 1
+    return rounds * 2 * 1024**3 / (time.perf_counter() - begun)
