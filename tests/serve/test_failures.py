@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from support.recorder import version
 
-from hotshoe.adapter.errors import Tampered, Unservable
+from hotshoe.adapter.errors import RegistryUnavailable, Tampered, Unservable
 from hotshoe.serve.failures import LONGEST_SECONDS, REMEMBERED, Failures
 
 TAMPERED = Tampered("bytes differ", details={"adapter": "acme/a"})
@@ -63,3 +64,14 @@ def test_the_memory_is_bounded_and_drops_the_oldest() -> None:
     failures.raise_known("bad-0")
     with pytest.raises(Unservable):
         failures.raise_known(f"bad-{REMEMBERED}")
+
+
+def test_listeners_hear_of_every_failure_and_only_what_lies_in_the_version_is_remembered() -> None:
+    failures, heard = Failures(), list[str]()
+    failures.listeners.append(lambda version, error: heard.append(f"{version} {error.reason}"))
+    one = version("a")
+    for error in (RegistryUnavailable("no route"), Unservable("rank 99")):
+        with pytest.raises(type(error)), failures.watching(one):
+            raise error
+    assert heard == ["acme/a@v1 REGISTRY_UNAVAILABLE", "acme/a@v1 UNSERVABLE"]
+    assert failures.known() == {one.engine_name: error}

@@ -306,13 +306,62 @@ async def test_an_engine_that_cannot_unload_does_not_hold_up_the_next_load() -> 
             await use(pool, B)
 
 
+async def test_an_engine_that_was_lost_leaves_nothing_behind_in_the_pool() -> None:
+    async with make(capacity=2) as (pool, engine, shelves, _):
+        done = asyncio.Event()
+        await pool.pin(B)
+        holder = asyncio.create_task(use(pool, A, done))
+        await until_idle()
+        await pool.on_engine_lost()
+        assert (pool.resident(), pool.leases(A), shelves.still_out()) == ([], 0, set())
+        engine.held.clear()
+        again = asyncio.Event()
+        second = asyncio.create_task(use(pool, A, again))
+        await until_idle()
+        done.set()
+        await holder  # A lease on the lost engine does not count against the new one's.
+        assert pool.leases(A) == 1
+        again.set()
+        await second
+        assert pool.leases(A) == 0
+        await pool.on_engine_back()
+        assert [each.version for each in pool.residency() if each.pinned] == ["v1"]
+        assert names(pool.resident()) == names([A, B])
+
+
+async def test_who_waits_for_a_load_in_an_engine_that_is_lost_is_told_so() -> None:
+    async with make() as (pool, engine, _, _):
+        engine.gate.clear()
+        waiting = [asyncio.create_task(use(pool, A)) for _ in range(3)]
+        await until_idle()
+        await pool.on_engine_lost()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in results] == [EngineUnavailable] * 3
+        engine.gate.set()
+        assert await use(pool, A)
+
+
+async def test_who_waits_for_a_place_in_an_engine_that_is_lost_gets_one_in_the_next() -> None:
+    async with make(capacity=1) as (pool, engine, _, _):
+        done = asyncio.Event()
+        holder = asyncio.create_task(use(pool, A, done))
+        await until_idle()
+        waiting = asyncio.create_task(use(pool, B))
+        await until_idle()
+        await pool.on_engine_lost()
+        engine.held.clear()
+        await asyncio.wait_for(waiting, 1)
+        done.set()
+        await holder
+
+
 async def test_closing_gives_up_what_is_loading() -> None:
     async with make() as (pool, engine, _, _):
         engine.gate.clear()
         task = asyncio.create_task(use(pool, A))
         await until_idle()
         await pool.close()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(EngineUnavailable):
             await task
 
 

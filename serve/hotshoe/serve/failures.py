@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from hotshoe.adapter.errors import Refused
+from hotshoe.adapter.errors import AdapterLoadFailed, HotshoeError, Refused
+from hotshoe.adapter.version import Version
+
+log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 30.0
 LONGEST_SECONDS = 600.0
@@ -25,12 +30,31 @@ class Failures:
     """The last error by name: told for half a minute, twice as long after each further failure.
 
     At most `REMEMBERED` names, so that nobody fills the memory with names of bad versions.
-    clock: seconds that never go back.
+    clock: seconds that never go back. listeners: told of every failure, also of those that may pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: OrderedDict[str, _Failure] = OrderedDict()
+        self.listeners: list[Callable[[Version, HotshoeError], None]] = []
+
+    @contextlib.contextmanager
+    def watching(self, version: Version) -> Iterator[None]:
+        """Raise what callers get where the block fails; what lies in the version itself is remembered."""
+        try:
+            yield
+        except HotshoeError as error:
+            log.warning("loading %s failed: %s", version, error)
+            self._note(version, error)
+            raise
+        except Exception as error:
+            log.exception("loading %s failed", version)
+            failure = AdapterLoadFailed(
+                f"{version} could not be loaded: {type(error).__name__}; the server's log says more",
+                details={"adapter": str(version.adapter), "version": version.tag},
+            )
+            self._note(version, failure)
+            raise failure from error
 
     def raise_known(self, name: str) -> None:
         """Raise the error that `name` failed with, while that counts."""
@@ -54,3 +78,9 @@ class Failures:
     def known(self) -> dict[str, Refused]:
         """What failed last, by name; some of it may be tried again by now."""
         return {name: failure.error for name, failure in self._known.items()}
+
+    def _note(self, version: Version, error: HotshoeError) -> None:
+        if isinstance(error, Refused):
+            self.remember(version.engine_name, error)
+        for listener in self.listeners:
+            listener(version, error)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
-from hotshoe.registry import open_registry
+from hotshoe.registry import BaseModel, open_registry
 from hotshoe.registry.base import fetch_base
 from hotshoe.serve.config import ServeConfig, check_free
 from hotshoe.serve.identity import TenantsFile
 from hotshoe.serve.server import serve_until_signal
+from hotshoe.serve.supervisor import SupervisedEngine
 from hotshoe.serve.tls import Certificate
 from hotshoe.serve.vllm_config import VllmConfig
 
@@ -36,21 +38,24 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
     from hotshoe.serve.vllm_engine import start_vllm_engine  # Seconds of imports.
 
     base = await asyncio.to_thread(fetch_base, config.base)
+    start = functools.partial(start_vllm_engine, _engine_config(config, base))
     with open_registry(config.registry) as registry:
-        engine = await start_vllm_engine(
-            VllmConfig(
-                folder=base.folder,
-                base=base.base,
-                slots=config.slots,
-                max_rank=config.max_rank,
-                cached_adapters=config.resident,
-                context_tokens=config.context_tokens,
-                kv_cache_bytes=config.kv_cache_bytes,
-                max_sequences=config.sequences,
-                threads=config.threads,
-            )
-        )
+        engine = SupervisedEngine(await start(), start)
         try:
             await serve_until_signal(config, engine, registry, on_ready=on_ready)
         finally:
             await engine.close()
+
+
+def _engine_config(config: ServeConfig, base: BaseModel) -> VllmConfig:
+    return VllmConfig(
+        folder=base.folder,
+        base=base.base,
+        slots=config.slots,
+        max_rank=config.max_rank,
+        cached_adapters=config.resident,
+        context_tokens=config.context_tokens,
+        kv_cache_bytes=config.kv_cache_bytes,
+        max_sequences=config.sequences,
+        threads=config.threads,
+    )
