@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hotshoe.adapter.manifest import Base
 from hotshoe.wire.values import Chat, FinishReason, Sampling
@@ -15,6 +15,7 @@ from hotshoe.wire.values import Chat, FinishReason, Sampling
 class EngineFacts:
     """What an engine says of itself once it is up.
 
+    base_config: the base's config.json, for the shapes that adapters must have; empty where there is none.
     context_tokens: prompt plus output at most. slots: adapters active in one step at most.
     max_rank: the largest LoRA rank a slot holds.
     """
@@ -24,6 +25,7 @@ class EngineFacts:
     vocabulary: int
     slots: int
     max_rank: int
+    base_config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

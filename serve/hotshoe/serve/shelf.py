@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from hotshoe.adapter.errors import BaseMismatch, Unservable
 from hotshoe.adapter.version import Version
@@ -14,17 +12,11 @@ from hotshoe.serve.engine import EngineFacts
 
 
 class Shelf:
-    """Hands the pool verified and inspected folders. Blocking: call it in a thread.
+    """Hands the pool verified and inspected folders. Blocking: call it in a thread."""
 
-    base_config: what the base's config.json says; None leaves the adapters' shapes to the engine.
-    """
-
-    def __init__(
-        self, registry: Registry, facts: EngineFacts, base_config: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, registry: Registry, facts: EngineFacts) -> None:
         self._registry = registry
         self._facts = facts
-        self._base_config = base_config
 
     def take(self, version: Version) -> Path:
         """The version's verified, immutable folder, there until it is given back.
@@ -46,7 +38,8 @@ class Shelf:
         folder = self._registry.fetch(version)
         try:
             # Once more: whoever may write to the registry need not have come through our publish.
-            inspect(folder, self._base_config, max_rank=self._facts.max_rank).raise_for_errors()
+            shapes = self._facts.base_config or None
+            inspect(folder, shapes, max_rank=self._facts.max_rank).raise_for_errors()
         except BaseException:
             self._registry.release(version)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import warnings
@@ -72,6 +73,7 @@ class VllmEngine:
             vocabulary=llm.model_config.get_vocab_size(),
             slots=config.slots,
             max_rank=config.max_rank,
+            base_config=json.loads((config.folder / "config.json").read_bytes()),
         )
 
     @property
