@@ -95,11 +95,12 @@ class Generation:
                 sampling = self._fitted(request.sampling, len(prompt), caller.tenant)
                 version = await self._find(ref, request.session)
                 async with self._held(call, version, request.priority, caller) as (place, adapter):
-                    yield _resolved(self._engine.facts.base, version)
                     chunks = self._engine.generate(call.id, prompt, sampling, adapter)
-                    async with contextlib.aclosing(_answer(call, chunks, place)) as events:
-                        async for event in events:
-                            yield event
+                    async with _begun(chunks) as first:
+                        yield _resolved(self._engine.facts.base, version)
+                        async with contextlib.aclosing(_answer(call, first, chunks, place)) as events:
+                            async for event in events:
+                                yield event
 
     async def complete(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
@@ -184,19 +185,42 @@ class Generation:
         return dataclasses.replace(sampling, max_tokens=min(wanted or room, room))
 
 
-async def _answer(
-    call: Call, chunks: AsyncGenerator[EngineChunk, None], place: Place
-) -> AsyncGenerator[Delta | Finished, None]:
+@contextlib.asynccontextmanager
+async def _begun(
+    chunks: AsyncGenerator[EngineChunk, None],
+) -> AsyncIterator[asyncio.Future[EngineChunk | None]]:
+    """Have the engine begin at once, while the caller is told who answers; yield its first chunk to come.
+
+    The work ends with the block.
+    """
+    first = asyncio.ensure_future(anext(chunks, None))
     async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            place.charge(len(chunk.token_ids))
-            call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
-            if chunk.text or chunk.token_ids:
-                yield Delta(chunk.text, chunk.token_ids)
-            if chunk.finish_reason is not None:
-                call.finish_reason = chunk.finish_reason
-                yield Finished(chunk.finish_reason, call.usage)
-                return
+        try:
+            yield first
+        finally:
+            first.cancel()
+            await asyncio.wait([first])
+            if not first.cancelled():
+                first.exception()  # Seen, even if nobody came to ask for the chunk.
+
+
+async def _answer(
+    call: Call,
+    first: asyncio.Future[EngineChunk | None],
+    chunks: AsyncGenerator[EngineChunk, None],
+    place: Place,
+) -> AsyncGenerator[Delta | Finished, None]:
+    chunk = await first
+    while chunk is not None:
+        place.charge(len(chunk.token_ids))
+        call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
+        if chunk.text or chunk.token_ids:
+            yield Delta(chunk.text, chunk.token_ids)
+        if chunk.finish_reason is not None:
+            call.finish_reason = chunk.finish_reason
+            yield Finished(chunk.finish_reason, call.usage)
+            return
+        chunk = await anext(chunks, None)
     raise EngineUnavailable("the engine ended the answer before its end: try again")
 
 
