@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, Refused, VersionNotFound
+from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, VersionNotFound
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import hub_alias, hub_publish, hub_verify
@@ -32,6 +32,7 @@ from hotshoe.registry.values import (
     Marker,
     Move,
     Publication,
+    check_retirable,
     tags_of,
     targets_text,
 )
@@ -147,8 +148,8 @@ class HubStore:
         refs = self.refs(adapter)
         if number not in refs.versions:
             raise VersionNotFound(f"{adapter} has no version v{number} in {self.url}")
-        if number == refs.newest:
-            raise Refused(f"{adapter}@v{number} is the newest version: it cannot be retired")
+        heads = [self.move(adapter, alias, etag) for alias, etag in refs.aliases.items()]
+        check_retirable(adapter, number, refs.newest, heads)
         self._hub.untag(str(adapter), f"v{number}")
 
     def sweep(self) -> int:

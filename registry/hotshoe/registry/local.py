@@ -19,7 +19,6 @@ from sqlite3 import Connection
 from hotshoe.adapter.errors import (
     AdapterNotFound,
     Conflict,
-    Refused,
     RegistryUnavailable,
     Tampered,
     VersionNotFound,
@@ -37,6 +36,7 @@ from hotshoe.registry.values import (
     Marker,
     Move,
     Publication,
+    check_retirable,
     targets_text,
 )
 
@@ -176,6 +176,13 @@ class LocalStore:
                     f"not at etag {expected}; look at it again, then promote",
                     details={"adapter": str(adapter), "etag": found[0] or "", "target": found[1]},
                 )
+            for target in marker.to:
+                # What was retired a moment ago can be pointed to no more.
+                if connection.execute(
+                    "SELECT 1 FROM version WHERE adapter = ? AND number = ? AND retired",
+                    (row, target.version.number),
+                ).fetchone():
+                    raise Conflict(f"{target.version} was retired: choose another version")
             body = events.alias_moved(adapter, alias, marker)
             _, etag = append_event(connection, row, alias, body)
             shown = targets_text(marker.to) if marker.to else ""
@@ -206,10 +213,14 @@ class LocalStore:
             ).fetchone()
             if found is None:
                 raise VersionNotFound(f"{adapter} has no version v{number} in {self.url}")
-            if not connection.execute(
-                "SELECT 1 FROM version WHERE adapter = ? AND number > ?", (row, number)
-            ).fetchone():
-                raise Refused(f"{adapter}@v{number} is the newest version: it cannot be retired")
+            newest = connection.execute(
+                "SELECT max(number) FROM version WHERE adapter = ?", (row,)
+            ).fetchone()[0]
+            heads = connection.execute(
+                "SELECT e.etag, e.body FROM alias a JOIN event e ON e.etag = a.etag WHERE a.adapter = ?",
+                (row,),
+            )
+            check_retirable(adapter, number, newest, [events.move(etag, body) for etag, body in heads])
             connection.execute(
                 "UPDATE version SET retired = 1 WHERE adapter = ? AND number = ?", (row, number)
             )

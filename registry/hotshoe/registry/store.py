@@ -134,7 +134,8 @@ class Store(Protocol):
     def retire(self, adapter: AdapterName, number: int) -> None:
         """Take a version away; its number is never given again. No history is rewritten.
 
-        Refused for the newest version, whose number is what the next one is counted from.
+        Refused for the newest version, whose number is what the next one is counted from, and for one
+        that an alias points to.
         """
         ...
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hotshoe.adapter.errors import Tampered
+from hotshoe.adapter.errors import Refused, Tampered
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
@@ -229,6 +229,15 @@ def tags_of(manifest: Manifest) -> tuple[str, ...]:
     """The words a version was tagged with for searching, from `training.tags`."""
     tags = manifest.training.get("tags", ())
     return tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else ()
+
+
+def check_retirable(adapter: AdapterName, number: int, newest: int, heads: Iterable[Move]) -> None:
+    """Raise Refused for the newest version, and for one that an alias points to."""
+    if number == newest:
+        raise Refused(f"{adapter}@v{number} is the newest version: it cannot be retired")
+    for head in heads:
+        if any(target.version.number == number for target in head.to):
+            raise Refused(f"{adapter}@v{number} is what {head.alias} points to: move that first")
 
 
 def targets_text(targets: tuple[Target, ...]) -> str:

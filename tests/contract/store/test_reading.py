@@ -124,6 +124,17 @@ def test_the_newest_version_cannot_be_retired(desk: Desk) -> None:
         desk.registry.store.retire(SUPPORT, 1)
 
 
+def test_a_version_that_an_alias_points_to_cannot_be_retired(desk: Desk) -> None:
+    for seed in (1, 2, 3):
+        desk.publish(seed)
+    desk.registry.split(SUPPORT, "canary", {1: 10, 2: 90})
+    for number in (1, 2):
+        with pytest.raises(Refused, match=f"v{number} is what canary points to"):
+            desk.registry.store.retire(SUPPORT, number)
+    desk.registry.unset(SUPPORT, "canary")
+    desk.registry.store.retire(SUPPORT, 1)
+
+
 def test_a_rollback_passes_over_versions_that_were_retired(desk: Desk) -> None:
     for seed in (1, 2, 3):
         desk.publish(seed)
