@@ -71,7 +71,7 @@ async def echo_server(
         )
         config = ServeConfig(
             base="echo",
-            listen="127.0.0.1:0",
+            listen=settings.pop("listen", "127.0.0.1:0"),
             slots=slots,
             resident=slots,
             drain_seconds=drain_seconds,

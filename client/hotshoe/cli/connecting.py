@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,3 +54,31 @@ def tls_of(tls: bool, ca: Path | None, certificate: Path | None, key: Path | Non
     if not (tls or ca or certificate or key):
         return None
     return Tls(ca, certificate, key, os.environ.get("HOTSHOE_TLS_SERVER_NAME") or None)
+
+
+def operator_verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a verb of a function whose first argument is an AdminClient, connected as its options say."""
+
+    def run(
+        *,
+        target: TargetOption = DEFAULT_TARGET,
+        api_key: ApiKeyOption = None,
+        tls: TlsOption = False,
+        tls_ca: TlsCaOption = None,
+        tls_cert: TlsCertOption = None,
+        tls_key: TlsKeyOption = None,
+        **own: Any,
+    ) -> None:
+        from hotshoe.client import AdminClient
+
+        with AdminClient(target, api_key=api_key, tls=tls_of(tls, tls_ca, tls_cert, tls_key)) as admin:
+            function(admin, **own)
+
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    *connection, _ = inspect.signature(run, eval_str=True).parameters.values()
+    both = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *connection)]
+    functools.update_wrapper(run, function)
+    # What typer reads: the options of both.
+    run.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in both}
+    return run

@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 import typer
 
-from hotshoe.cli import inspecting, keys, queries, serving, tenants, training, upkeep, usage, versions
+from hotshoe.cli import (
+    inspecting,
+    keys,
+    operating,
+    queries,
+    serving,
+    tenants,
+    training,
+    upkeep,
+    usage,
+    versions,
+)
 from hotshoe.cli.help import SectionedGroup
 
 app = typer.Typer(
@@ -41,6 +52,16 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "generate": serving.generate,
         "tenant-key": tenants.tenant_key,
         "usage": usage.usage,
+    },
+    "Operate a server": {
+        "status": operating.status,
+        "resident": operating.resident,
+        "warm": operating.warm,
+        "pin": operating.pin,
+        "unpin": operating.unpin,
+        "evict": operating.evict,
+        "watch": operating.watch,
+        "drain": operating.drain,
     },
     "Look after": {
         "verify": upkeep.verify,

@@ -1,4 +1,4 @@
-"""Call a Hotshoe server: `Client` blocks, `AsyncClient` awaits.
+"""Call a Hotshoe server: `Client` blocks, `AsyncClient` awaits, `AdminClient` is for operators.
 
 Both raise the errors of `hotshoe.adapter.errors`.
 
@@ -7,8 +7,9 @@ Both raise the errors of `hotshoe.adapter.errors`.
         print(answer.text, answer.resolved)
 """
 
+from hotshoe.client.admin import AdminClient
 from hotshoe.client.aio import AsyncClient
 from hotshoe.client.connection import Tls
 from hotshoe.client.sync import Client
 
-__all__ = ["AsyncClient", "Client", "Tls"]
+__all__ = ["AdminClient", "AsyncClient", "Client", "Tls"]
