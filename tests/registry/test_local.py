@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -193,3 +195,32 @@ def test_the_environment_names_the_registry_where_nobody_else_does(
     monkeypatch.setenv("HOTSHOE_CACHE_BYTES", "plenty")
     with pytest.raises(InvalidConfig, match="plenty"):
         open_registry()
+
+
+PUBLISHER = """
+import sys
+from pathlib import Path
+from support.adapters import SUPPORT, make_adapter, make_base
+from hotshoe.registry import open_registry
+folder, first = Path(sys.argv[1]), int(sys.argv[2])
+base = make_base(folder / f"base-{first}")
+with open_registry(folder / "registry", cache=folder / "cache") as registry:
+    for seed in range(first, first + 3):
+        version = registry.publish(make_adapter(folder / f"adapter-{seed}", seed), SUPPORT, base=base)
+        registry.promote(SUPPORT, "prod", version.number)
+"""
+
+
+def test_processes_that_share_a_new_folder_lose_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    publishers = [
+        subprocess.Popen([sys.executable, "-c", PUBLISHER, str(tmp_path), str(first)], env=environment)
+        for first in (0, 10, 20)
+    ]
+    assert [publisher.wait(120) for publisher in publishers] == [0, 0, 0]
+    with open_registry(tmp_path / "registry", cache=tmp_path / "cache") as registry:
+        assert [found.version.number for found in registry.show(SUPPORT).versions] == list(range(1, 10))
+        history = registry.history(SUPPORT, "prod")
+        assert len(history) == 9
+        assert [move.marker.previous for move in history] == [None, *(move.etag for move in history[:-1])]
+        assert registry.verify() == 18

@@ -40,6 +40,11 @@ from hotshoe.registry.values import (
     targets_text,
 )
 
+_FILES_OF = (
+    "FROM file f JOIN version v ON v.tree = f.tree JOIN adapter a ON a.id = v.adapter "
+    "WHERE f.tree = ? AND a.name = ?"
+)
+
 
 class LocalStore:
     """A `Store` under one folder, which is made where it is missing. Any number of processes may share it."""
@@ -111,7 +116,7 @@ class LocalStore:
             raise self._lost(adapter, commit, path) from error
 
     def tree(self, adapter: AdapterName, commit: str) -> Mapping[str, int]:
-        rows = self._index.rows("SELECT path, size FROM file WHERE tree = ?", commit)
+        rows = self._index.rows(f"SELECT f.path, f.size {_FILES_OF}", commit, str(adapter))
         if not rows:
             raise VersionNotFound(f"{adapter} has no version with commit {commit[:12]} in {self.url}")
         return dict(rows)
@@ -252,7 +257,7 @@ class LocalStore:
         self._index.close()
 
     def _sha256(self, adapter: AdapterName, commit: str, path: str) -> str:
-        rows = self._index.rows("SELECT sha256 FROM file WHERE tree = ? AND path = ?", commit, path)
+        rows = self._index.rows(f"SELECT f.sha256 {_FILES_OF} AND f.path = ?", commit, str(adapter), path)
         if not rows:
             raise VersionNotFound(f"{adapter} has no file {path} at commit {commit[:12]} in {self.url}")
         return str(rows[0][0])

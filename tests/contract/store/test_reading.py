@@ -135,6 +135,20 @@ def test_a_version_that_an_alias_points_to_cannot_be_retired(desk: Desk) -> None
     desk.registry.store.retire(SUPPORT, 1)
 
 
+def test_a_commit_of_another_adapter_is_not_found(desk: Desk) -> None:
+    version = desk.publish(1)
+    desk.publish(2, LEGAL)
+    with pytest.raises(VersionNotFound):
+        desk.registry.resolve(ref(f"globex/legal@{version.commit}"))
+    for read in (
+        lambda: desk.registry.store.tree(LEGAL, version.commit),
+        lambda: desk.registry.store.read(LEGAL, version.commit, "adapter_config.json"),
+        lambda: desk.registry.store.fetch(LEGAL, version.commit, ["adapter_config.json"], desk.folder),
+    ):
+        with pytest.raises(VersionNotFound):
+            read()
+
+
 def test_a_rollback_passes_over_versions_that_were_retired(desk: Desk) -> None:
     for seed in (1, 2, 3):
         desk.publish(seed)
