@@ -48,7 +48,7 @@ class Call:
     """What is known of one request, filled in as it goes on. Times are seconds of time.monotonic.
 
     id: the server's own name for it. outcome: "OK" or the reason of the error that ended it; empty while
-    it runs. Belongs to one event loop.
+    it runs. chunks: pieces of output so far. Belongs to one event loop.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Call:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.output_tokens = 0
+        self.chunks = 0
         self.queue_ms = 0.0
         self.load_ms = 0.0
         self.first_token_ms = 0.0
@@ -105,6 +106,7 @@ class Call:
         self.first_token_ms = self.first_token_ms or (now - self.began) * 1000
         self.cached_tokens = cached_tokens
         self.output_tokens += tokens
+        self.chunks += 1
         self._tell(lambda observer: observer.on_tokens(self, tokens, gap))
 
     @property

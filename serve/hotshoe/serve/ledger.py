@@ -51,16 +51,13 @@ ON CONFLICT DO UPDATE SET
 Who = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Amount:
     requests: int = 0
     failed: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
-
-    def __add__(self, other: _Amount) -> _Amount:
-        return _Amount(*(mine + yours for mine, yours in zip(astuple(self), astuple(other), strict=True)))
 
 
 class Ledger(Observer):
@@ -78,16 +75,22 @@ class Ledger(Observer):
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
 
     def on_resolved(self, call: Call) -> None:
-        self._add(_who(call), _Amount(requests=1, prompt_tokens=call.prompt_tokens))
+        with self._lock:
+            amount = self._of(_who(call))
+            amount.requests += 1
+            amount.prompt_tokens += call.prompt_tokens
 
     def on_tokens(self, call: Call, tokens: int, gap_seconds: float) -> None:
-        first = call.output_tokens == tokens
-        cached_tokens = call.cached_tokens if first else 0
-        self._add(_who(call), _Amount(output_tokens=tokens, cached_tokens=cached_tokens))
+        with self._lock:
+            amount = self._of(_who(call))
+            amount.output_tokens += tokens
+            if call.chunks == 1:
+                amount.cached_tokens += call.cached_tokens
 
     def on_end(self, call: Call) -> None:
         if call.resolved is not None and call.outcome != "OK":
-            self._add(_who(call), _Amount(failed=1))
+            with self._lock:
+                self._of(_who(call)).failed += 1
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Ledger]:
@@ -101,10 +104,11 @@ class Ledger(Observer):
             self._stop.set()
             self._thread.join()
 
-    def _add(self, who: Who, amount: _Amount) -> None:
-        with self._lock:
-            before = self._pending.get(who)
-            self._pending[who] = before + amount if before else amount
+    def _of(self, who: Who) -> _Amount:
+        amount = self._pending.get(who)
+        if amount is None:
+            amount = self._pending[who] = _Amount()
+        return amount
 
     def _write(self) -> None:
         stopped, failing = False, False
@@ -129,9 +133,15 @@ class Ledger(Observer):
             with open_ledger(self._path) as database, database:
                 database.executemany(_ADD, [(day, *who, *astuple(amount)) for who, amount in pending.items()])
         except BaseException:
-            for who, amount in pending.items():
-                self._add(who, amount)
+            self._put_back(pending)
             raise
+
+    def _put_back(self, pending: dict[Who, _Amount]) -> None:
+        with self._lock:
+            for who, amount in pending.items():
+                newer = self._of(who)
+                for name in _Amount.__slots__:
+                    setattr(newer, name, getattr(newer, name) + getattr(amount, name))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ adapter are told by name, the rest together as `other`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -22,12 +23,22 @@ WHOLE_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 LOAD_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What a call counts into at every token, looked up once."""
+
+    first_token: Histogram
+    inter_token: Histogram
+    tokens: Counter
+
+
 class Metrics(Observer):
     """Counts calls and happenings into a registry of its own, so that two servers do not share figures."""
 
     def __init__(self, base: Base) -> None:
         self.registry = CollectorRegistry()
         self._names = Bounded((OTHER, OTHER))
+        self._streams: dict[str, _Stream] = {}
         self._about_calls()
         self._about_adapters()
         about = ("repo", "digest")
@@ -41,14 +52,22 @@ class Metrics(Observer):
     def on_begin(self, call: Call) -> None:
         self._running.inc()
 
-    def on_tokens(self, call: Call, tokens: int, gap_seconds: float) -> None:
+    def on_resolved(self, call: Call) -> None:
         who = self._who(call)
-        first = call.output_tokens == tokens
-        (self._first_token if first else self._inter_token).labels(*who).observe(gap_seconds)
-        self._tokens.labels(*who, "output").inc(tokens)
+        self._streams[call.id] = _Stream(
+            self._first_token.labels(*who),
+            self._inter_token.labels(*who),
+            self._tokens.labels(*who, "output"),
+        )
+
+    def on_tokens(self, call: Call, tokens: int, gap_seconds: float) -> None:
+        stream = self._streams[call.id]
+        (stream.first_token if call.chunks == 1 else stream.inter_token).observe(gap_seconds)
+        stream.tokens.inc(tokens)
 
     def on_end(self, call: Call) -> None:
         who = self._who(call)
+        self._streams.pop(call.id, None)
         self._running.dec()
         if call.resolved is not None:
             self._queue.labels(who[0]).observe(call.queue_ms / 1000)

@@ -18,6 +18,7 @@ class Tally(Observer):
     def __init__(self) -> None:
         self._tenants = _Shares()
         self._adapters = _Shares()
+        self._shares: dict[str, tuple[_Share, ...]] = {}
 
     @property
     def tenants(self) -> tuple[Share, ...]:
@@ -31,25 +32,24 @@ class Tally(Observer):
         self._tenants.of(call.origin.tenant).running += 1
 
     def on_resolved(self, call: Call) -> None:
-        for share in self._shares(call):
+        tenant = self._tenants.of(call.origin.tenant)
+        adapter = self._adapters.of(call.resolved.adapter if call.resolved else "")
+        adapter.running += 1
+        self._shares[call.id] = tenant, adapter
+        for share in (tenant, adapter):
             share.prompt_tokens += call.prompt_tokens
-        self._adapters.of(_adapter(call)).running += 1
 
     def on_tokens(self, call: Call, tokens: int, gap_seconds: float) -> None:
-        for share in self._shares(call):
+        for share in self._shares[call.id]:
             share.output_tokens += tokens
-            if call.output_tokens == tokens:
+            if call.chunks == 1:
                 share.average_first_token(gap_seconds * 1000)
 
     def on_end(self, call: Call) -> None:
-        ended = self._shares(call) if call.resolved else (self._tenants.of(call.origin.tenant),)
-        for share in ended:
+        for share in self._shares.pop(call.id, (self._tenants.of(call.origin.tenant),)):
             share.running -= 1
             share.requests += 1
             share.failed += call.outcome != "OK"
-
-    def _shares(self, call: Call) -> tuple[_Share, ...]:
-        return self._tenants.of(call.origin.tenant), self._adapters.of(_adapter(call))
 
 
 @dataclass(slots=True)
@@ -87,7 +87,3 @@ class _Shares:
             )
             for name, share in sorted(self._known.items())
         )
-
-
-def _adapter(call: Call) -> str:
-    return call.resolved.adapter if call.resolved else ""
