@@ -25,6 +25,7 @@ def training_facts(
         "chat_template_sha256": template_digest(tokenizer),
         "eos_token": tokenizer.eos_token,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "dtype": learned.dtype,
         "steps": learned.steps,
         "learning_rate": learned.learning_rate,
         "trainable_parameters": learned.trainable_parameters,

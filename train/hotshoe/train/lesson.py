@@ -32,9 +32,11 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a recipe did: its optimizer steps, the training loss of each in order, and the peak rate."""
+    """What a recipe did: its optimizer steps, the training loss of each in order, the peak rate, and the
+    name of the torch dtype that it computed in."""
 
     steps: int
     losses: tuple[float, ...]
     learning_rate: float
     trainable_parameters: int
+    dtype: str

@@ -67,6 +67,7 @@ def run_trainer(trainer: Any, lesson: Lesson) -> Learned:
         losses=tuple(watch.losses),
         learning_rate=float(trainer.args.learning_rate),
         trainable_parameters=trainable_parameters(trainer.model),
+        dtype=lesson.machine.dtype,
     )
 
 
