@@ -284,5 +284,6 @@ def _pairs(aliases: Any) -> str:
 
 
 def _numbers(metrics: Any) -> str:
-    shown = [f"{name} {value:.3g}" for name, value in sorted(metrics.items())]
+    own = {name: value for name, value in metrics.items() if not name.startswith("base.")}
+    shown = [f"{name} {value:.3g}" for name, value in sorted(own.items())]
     return ", ".join(shown[:NAMES_SHOWN]) + (", ..." if len(shown) > NAMES_SHOWN else "")
