@@ -52,6 +52,8 @@ class Caller(Protocol):
 
     async def adapters(self, org: str = "") -> list[AdapterSummary]: ...
 
+    async def count_tokens(self, prompt: Any) -> int: ...
+
 
 class Awaiting:
     """The asynchronous client."""
@@ -59,6 +61,7 @@ class Awaiting:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self.adapters = client.adapters
+        self.count_tokens = client.count_tokens
 
     async def generate(self, prompt: Any, **options: Any) -> Completion:
         return await self._client.generate(prompt, **options)
@@ -81,6 +84,9 @@ class Blocking:
 
     async def generate(self, prompt: Any, **options: Any) -> Completion:
         return await asyncio.to_thread(self._client.generate, prompt, **options)
+
+    async def count_tokens(self, prompt: Any) -> int:
+        return await asyncio.to_thread(self._client.count_tokens, prompt)
 
     async def adapters(self, org: str = "") -> list[AdapterSummary]:
         return await asyncio.to_thread(self._client.adapters, org)
@@ -161,6 +167,10 @@ async def test_a_stream_is_the_same_answer_in_pieces(client: Caller) -> None:
 async def test_sampling_reaches_the_engine(client: Caller) -> None:
     answer = await client.generate("hello", sampling=Sampling(stop=("l",)))
     assert (answer.text, answer.finish_reason) == ("base: he", FinishReason.STOP)
+
+
+async def test_tokens_are_counted(client: Caller) -> None:
+    assert await client.count_tokens("hello") == 5
 
 
 async def test_adapters_are_listed_across_pages(client: Caller) -> None:

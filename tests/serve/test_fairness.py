@@ -163,6 +163,28 @@ def test_an_adapter_goes_on_as_long_as_nobody_waits_for_its_slot() -> None:
     assert len(fill(queue, [ticket(adapter="x", at=100)], now=100)) == 1
 
 
+def test_many_answers_take_as_many_places_and_are_not_passed_by_for_ever() -> None:
+    queue = FairQueue(4, 1)
+    running = fill(queue, [ticket() for _ in range(4)])
+    big, small = Ticket("a", 1, "", 10, 0, 1.0, size=3), ticket(at=2)
+    fill(queue, [big, small])
+    for number in range(2):
+        queue.leave(running[number])
+        assert queue.admit(3) == []
+    queue.leave(running[2])
+    assert queue.admit(3) == [big]
+    assert (queue.running, queue.waiting) == (4, 1)
+
+
+def test_one_that_is_bigger_than_the_engine_runs_alone() -> None:
+    queue = FairQueue(2, 1)
+    (running,) = fill(queue, [ticket()])
+    big = Ticket("a", 1, "", 10, 0, 1.0, size=8)
+    assert fill(queue, [big]) == []
+    queue.leave(running)
+    assert queue.admit(1) == [big]
+
+
 def test_leaving_the_line_leaves_no_trace() -> None:
     queue = FairQueue(1, 1)
     running = fill(queue, [ticket()])

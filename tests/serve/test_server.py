@@ -68,9 +68,9 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
 async def test_the_base_answers_where_no_adapter_is_named(served: Served) -> None:
     async with calling(served.address) as stub:
         answer = await stub.Generate(pb.GenerateRequest(generation=ask()))
-    assert answer.text == "base: hi"
-    assert answer.finished.reason == pb.FINISH_REASON_STOP
-    assert (answer.finished.usage.prompt_tokens, answer.finished.usage.output_tokens) == (2, 8)
+    assert [each.text for each in answer.answers] == ["base: hi"]
+    assert answer.answers[0].finish_reason == pb.FINISH_REASON_STOP
+    assert (answer.usage.prompt_tokens, answer.usage.output_tokens) == (2, 8)
     assert (answer.resolved.base.repo, answer.resolved.adapter) == ("tiny", "")
 
 
@@ -78,7 +78,7 @@ async def test_the_base_answers_where_no_adapter_is_named(served: Served) -> Non
 async def test_an_adapter_answers_and_says_which_version_it_was(served: Served, name: str) -> None:
     async with calling(served.address) as stub:
         answer = await stub.Generate(pb.GenerateRequest(generation=ask(adapter=name)))
-    assert answer.text.endswith(" acme/support: hi")
+    assert answer.answers[0].text.endswith(" acme/support: hi")
     assert (answer.resolved.adapter, answer.resolved.version) == ("acme/support", "v1")
     assert (len(answer.resolved.commit), len(answer.resolved.manifest_sha256)) == (40, 64)
 
@@ -102,10 +102,50 @@ async def test_base_and_adapters_at_once_answer_each_for_themselves(served: Serv
         voice = voices[number % len(voices)]
         answer = await stub.Generate(pb.GenerateRequest(generation=ask(f"prompt {number}", voice)))
         expected = f"{voice.partition('@')[0] or 'base'}: prompt {number}"
-        return answer.text.endswith(expected)
+        return answer.answers[0].text.endswith(expected)
 
     async with calling(served.address) as stub:
         assert all(await asyncio.gather(*(one(number) for number in range(64))))
+
+
+async def test_several_answers_come_whole_or_as_pieces_by_their_index(served: Served) -> None:
+    async with calling(served.address) as stub:
+        whole = await stub.Generate(pb.GenerateRequest(generation=ask(n=3)))
+        pieces = await read_all(stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask(n=3))))
+    assert [each.text for each in whole.answers] == ["base: hi"] * 3
+    assert whole.usage.output_tokens == 24
+    texts = ["", "", ""]
+    for each in pieces:
+        texts[each.delta.index] += each.delta.text
+    assert texts == ["base: hi"] * 3
+    assert [each.finished.index for each in pieces if each.WhichOneof("event") == "finished"] == [0, 1, 2]
+    assert pieces[-1].finished.usage.output_tokens == 24
+
+
+async def test_log_probabilities_come_with_the_tokens_they_belong_to(served: Served) -> None:
+    async with calling(served.address) as stub:
+        told = await stub.Generate(pb.GenerateRequest(generation=ask(logprobs=1)))
+        not_told = await stub.Generate(pb.GenerateRequest(generation=ask()))
+    answer = told.answers[0]
+    assert [each.token_id for each in answer.logprobs] == list(answer.token_ids)
+    assert [len(each.top) for each in answer.logprobs] == [1] * 8
+    assert not not_told.answers[0].logprobs
+
+
+async def test_an_answer_can_be_held_to_a_choice(served: Served) -> None:
+    async with calling(served.address) as stub:
+        generation = ask(choice=pb.Choice(options=["yes", "no"]))
+        answer = await stub.Generate(pb.GenerateRequest(generation=generation))
+    assert answer.answers[0].text == "yes"
+
+
+async def test_tokens_are_counted_without_generating(served: Served) -> None:
+    async with calling(served.address) as stub:
+        answer = await stub.CountTokens(pb.CountTokensRequest(generation=ask("hello")))
+        assert (answer.tokens, answer.context_tokens) == (5, 2048)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.CountTokens(pb.CountTokensRequest(generation=ask("x" * 5000)))
+    assert error_info(raised.value).reason == "PROMPT_TOO_LONG"
 
 
 async def test_adapters_are_listed_page_by_page(served: Served) -> None:
@@ -214,7 +254,7 @@ async def test_a_message_over_the_limit_is_refused_and_the_next_one_answered(ser
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Generate(pb.GenerateRequest(generation=ask("x" * 200_000)))
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert (await stub.Generate(pb.GenerateRequest(generation=ask()))).text == "base: hi"
+        assert (await stub.Generate(pb.GenerateRequest(generation=ask()))).usage.output_tokens == 8
 
 
 # How work ends

@@ -16,17 +16,23 @@ from hotshoe.wire import messages
 from hotshoe.wire.values import (
     ROLES,
     AdapterSummary,
+    Answer,
     Chat,
+    Choice,
     Completion,
     Delta,
     Event,
     Finished,
     FinishReason,
     GenerateRequest,
+    Grammar,
+    JsonSchema,
     Message,
+    Regex,
     Resolved,
     Sampling,
     Text,
+    TokenLogprob,
     Tokens,
     Usage,
 )
@@ -36,6 +42,7 @@ some_text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 ids = st.lists(st.integers(0, 2**32 - 1), max_size=8).map(tuple)
 counts = st.integers(0, 2**32 - 1)
 times = st.floats(0, 1e12)
+logs = st.floats(-1e3, 0)
 
 chats = (
     st.lists(st.builds(Message, st.sampled_from(ROLES), texts), min_size=1, max_size=4)
@@ -44,6 +51,14 @@ chats = (
     .map(Chat)
 )
 prompts = st.one_of(chats, st.builds(Text, some_text), st.builds(Tokens, ids.filter(bool)))
+word = some_text.filter(str.strip)
+structures = st.one_of(
+    st.none(),
+    st.builds(JsonSchema, st.sampled_from(['{"type": "object"}', "{}"])),
+    st.builds(Regex, word),
+    st.builds(Grammar, word),
+    st.builds(Choice, st.lists(some_text, min_size=1, max_size=5).map(tuple)),
+)
 samplings = st.builds(
     Sampling,
     temperature=st.none() | st.floats(0, 2),
@@ -59,6 +74,12 @@ samplings = st.builds(
     stop=st.lists(some_text, max_size=16).map(tuple),
     stop_token_ids=ids,
     ignore_eos=st.booleans(),
+    n=st.integers(1, 8),
+    logprobs=st.none() | st.integers(0, 20),
+    logit_bias=st.dictionaries(st.integers(0, 2**32 - 1), st.floats(-100, 100), max_size=4).map(
+        lambda biases: tuple(sorted(biases.items()))
+    ),
+    structure=structures,
 )
 refs = st.builds(
     AdapterRef,
@@ -69,8 +90,16 @@ requests = st.builds(GenerateRequest, prompts, st.none() | refs, samplings, text
 resolved = st.builds(Resolved, st.builds(Base, texts, texts, texts), texts, texts, texts, texts)
 usages = st.builds(Usage, counts, counts, counts, times, times, times)
 reasons = st.sampled_from(FinishReason)
-events = st.one_of(resolved, st.builds(Delta, texts, ids), st.builds(Finished, reasons, usages))
-completions = st.builds(Completion, resolved, texts, ids, reasons, usages)
+likeliest = st.lists(st.builds(TokenLogprob, counts, texts, logs), max_size=3).map(tuple)
+logprobs = st.lists(st.builds(TokenLogprob, counts, texts, logs, likeliest), max_size=3).map(tuple)
+indices = st.integers(0, 7)
+events = st.one_of(
+    resolved,
+    st.builds(Delta, texts, ids, indices, logprobs),
+    st.builds(Finished, reasons, usages, indices),
+)
+answers = st.lists(st.builds(Answer, texts, ids, reasons, logprobs), min_size=1, max_size=3).map(tuple)
+completions = st.builds(Completion, resolved, answers, usages)
 summaries = st.builds(
     AdapterSummary, texts, texts, st.dictionaries(texts, texts, max_size=4), st.lists(texts).map(tuple)
 )

@@ -9,7 +9,19 @@ import pytest
 
 from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
-from hotshoe.wire.values import Chat, GenerateRequest, Message, Resolved, Sampling, Text, Tokens
+from hotshoe.wire.values import (
+    Chat,
+    Choice,
+    GenerateRequest,
+    Grammar,
+    JsonSchema,
+    Message,
+    Regex,
+    Resolved,
+    Sampling,
+    Text,
+    Tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +43,10 @@ from hotshoe.wire.values import Chat, GenerateRequest, Message, Resolved, Sampli
         {"stop": ("x",) * 16},
         {"stop": ("x" * 256,)},
         {"stop_token_ids": tuple(range(64))},
+        {"n": 8},
+        {"logprobs": 0},
+        {"logprobs": 20},
+        {"logit_bias": tuple((token, 100.0) for token in range(300))},
     ],
 )
 def test_the_edges_of_sampling_are_allowed(chosen: dict[str, Any]) -> None:
@@ -60,11 +76,39 @@ def test_the_edges_of_sampling_are_allowed(chosen: dict[str, Any]) -> None:
         {"stop": ("x",) * 17},
         {"stop": ("x" * 257,)},
         {"stop_token_ids": tuple(range(65))},
+        {"n": 0},
+        {"n": 9},
+        {"logprobs": -1},
+        {"logprobs": 21},
+        {"logit_bias": ((1, 101.0),)},
+        {"logit_bias": ((1, math.nan),)},
+        {"logit_bias": tuple((token, 1.0) for token in range(301))},
     ],
 )
 def test_sampling_beyond_the_edges_is_refused_by_name(chosen: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match=next(iter(sorted(chosen)))):
         Sampling(**chosen)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: JsonSchema(""), "json_schema"),
+        (lambda: JsonSchema("{"), "no JSON"),
+        (lambda: JsonSchema("[]"), "no JSON object"),
+        (lambda: JsonSchema("[" * 60_000), "no JSON"),
+        (lambda: JsonSchema(" " * 65_537), "json_schema"),
+        (lambda: Regex(" "), "regex"),
+        (lambda: Regex("x" * 4097), "regex"),
+        (lambda: Grammar(""), "grammar"),
+        (lambda: Choice(()), "choice"),
+        (lambda: Choice(("",)), "choice"),
+        (lambda: Choice(("x",) * 1001), "choice"),
+    ],
+)
+def test_a_structure_that_makes_no_sense_is_refused(make: Any, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        make()
 
 
 @pytest.mark.parametrize("make", [lambda: Text(""), lambda: Tokens(()), lambda: Chat(())])

@@ -103,6 +103,15 @@ class Client:
         finally:
             call.cancel()
 
+    def count_tokens(self, prompt: Prompt | str) -> int:
+        """How many tokens a prompt has as the base sees it, chat template included."""
+        request = pb.CountTokensRequest(generation=generation(prompt, None, None))
+        try:
+            answer = self._stub.CountTokens(request, timeout=self._timeout_seconds, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise error_of(error, self._target) from error
+        return answer.tokens
+
     def adapters(self, org: str = "") -> list[AdapterSummary]:
         """Every adapter that the caller may use, of one org if given, by name."""
         found: list[AdapterSummary] = []

@@ -45,6 +45,11 @@ class InferenceStub:
                 request_serializer=hotshoe_dot_v1_dot_inference__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=hotshoe_dot_v1_dot_inference__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/hotshoe.v1.Inference/CountTokens',
+                request_serializer=hotshoe_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=hotshoe_dot_v1_dot_inference__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
         self.ListAdapters = channel.unary_unary(
                 '/hotshoe.v1.Inference/ListAdapters',
                 request_serializer=hotshoe_dot_v1_dot_inference__pb2.ListAdaptersRequest.SerializeToString,
@@ -70,6 +75,13 @@ class InferenceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountTokens(self, request, context):
+        """Counts the tokens of a prompt as the base sees it, chat template included. Generates nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAdapters(self, request, context):
         """Lists the adapters that the caller may use.
         """
@@ -89,6 +101,11 @@ def add_InferenceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=hotshoe_dot_v1_dot_inference__pb2.StreamGenerateRequest.FromString,
                     response_serializer=hotshoe_dot_v1_dot_inference__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=hotshoe_dot_v1_dot_inference__pb2.CountTokensRequest.FromString,
+                    response_serializer=hotshoe_dot_v1_dot_inference__pb2.CountTokensResponse.SerializeToString,
             ),
             'ListAdapters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAdapters,
@@ -151,6 +168,33 @@ class Inference:
             '/hotshoe.v1.Inference/StreamGenerate',
             hotshoe_dot_v1_dot_inference__pb2.StreamGenerateRequest.SerializeToString,
             hotshoe_dot_v1_dot_inference__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hotshoe.v1.Inference/CountTokens',
+            hotshoe_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
+            hotshoe_dot_v1_dot_inference__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class InferenceStub:
     """Answers in one message."""
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_inference_pb2.StreamGenerateRequest, _inference_pb2.StreamGenerateResponse]
     """Answers piece by piece: one `resolved`, any number of `delta`, one `finished`."""
+    CountTokens: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CountTokensRequest, _inference_pb2.CountTokensResponse]
+    """Counts the tokens of a prompt as the base sees it, chat template included. Generates nothing."""
     ListAdapters: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListAdaptersRequest, _inference_pb2.ListAdaptersResponse]
     """Lists the adapters that the caller may use."""
 
@@ -49,6 +51,8 @@ class InferenceAsyncStub(InferenceStub):
     """Answers in one message."""
     StreamGenerate: _aio.UnaryStreamMultiCallable[_inference_pb2.StreamGenerateRequest, _inference_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """Answers piece by piece: one `resolved`, any number of `delta`, one `finished`."""
+    CountTokens: _aio.UnaryUnaryMultiCallable[_inference_pb2.CountTokensRequest, _inference_pb2.CountTokensResponse]  # type: ignore[assignment]
+    """Counts the tokens of a prompt as the base sees it, chat template included. Generates nothing."""
     ListAdapters: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListAdaptersRequest, _inference_pb2.ListAdaptersResponse]  # type: ignore[assignment]
     """Lists the adapters that the caller may use."""
 
@@ -70,6 +74,14 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamGenerateResponse], _abc.AsyncIterator[_inference_pb2.StreamGenerateResponse]]:
         """Answers piece by piece: one `resolved`, any number of `delta`, one `finished`."""
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _inference_pb2.CountTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.CountTokensResponse, _abc.Awaitable[_inference_pb2.CountTokensResponse]]:
+        """Counts the tokens of a prompt as the base sees it, chat template included. Generates nothing."""
 
     @_abc_1.abstractmethod
     def ListAdapters(

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.wire.values import (
     AdapterSummary,
+    Answer,
     Chat,
+    Choice,
     Completion,
     Delta,
     Event,
     Finished,
     FinishReason,
     GenerateRequest,
+    Grammar,
+    JsonSchema,
     Message,
     Prompt,
+    Regex,
     Resolved,
     Sampling,
+    Structure,
     Text,
+    TokenLogprob,
     Tokens,
     Usage,
 )
@@ -35,6 +44,7 @@ _OPTIONAL_SAMPLING = (
     "seed",
     "max_tokens",
     "min_tokens",
+    "logprobs",
 )
 
 _REASON_TO_PB: dict[FinishReason, pb.FinishReason.ValueType] = {
@@ -84,8 +94,11 @@ def from_event(event: Event) -> pb.StreamGenerateResponse:
     match event:
         case Resolved():
             return pb.StreamGenerateResponse(resolved=_from_resolved(event))
-        case Delta(text, token_ids):
-            return pb.StreamGenerateResponse(delta=pb.Delta(text=text, token_ids=token_ids))
+        case Delta(text, token_ids, index, logprobs):
+            delta = pb.Delta(text=text, token_ids=token_ids, index=index)
+            if logprobs:
+                delta.logprobs.extend(map(_from_logprob, logprobs))
+            return pb.StreamGenerateResponse(delta=delta)
         case Finished():
             return pb.StreamGenerateResponse(finished=_from_finished(event))
 
@@ -96,7 +109,8 @@ def to_event(message: pb.StreamGenerateResponse) -> Event | None:
         case "resolved":
             return _to_resolved(message.resolved)
         case "delta":
-            return Delta(message.delta.text, tuple(message.delta.token_ids))
+            delta = message.delta
+            return Delta(delta.text, tuple(delta.token_ids), delta.index, _to_logprobs(delta.logprobs))
         case "finished":
             return _to_finished(message.finished)
         case _:
@@ -104,24 +118,36 @@ def to_event(message: pb.StreamGenerateResponse) -> Event | None:
 
 
 def from_completion(completion: Completion) -> pb.GenerateResponse:
-    """Write a whole answer."""
+    """Write whole answers."""
     return pb.GenerateResponse(
         resolved=_from_resolved(completion.resolved),
-        text=completion.text,
-        token_ids=completion.token_ids,
-        finished=_from_finished(Finished(completion.finish_reason, completion.usage)),
+        answers=[
+            pb.Answer(
+                text=answer.text,
+                token_ids=answer.token_ids,
+                finish_reason=_REASON_TO_PB[answer.finish_reason],
+                logprobs=map(_from_logprob, answer.logprobs),
+            )
+            for answer in completion.answers
+        ],
+        usage=_from_usage(completion.usage),
     )
 
 
 def to_completion(message: pb.GenerateResponse) -> Completion:
-    """Read a whole answer."""
-    finished = _to_finished(message.finished)
+    """Read whole answers."""
     return Completion(
         resolved=_to_resolved(message.resolved),
-        text=message.text,
-        token_ids=tuple(message.token_ids),
-        finish_reason=finished.reason,
-        usage=finished.usage,
+        answers=tuple(
+            Answer(
+                answer.text,
+                tuple(answer.token_ids),
+                _to_reason(answer.finish_reason),
+                _to_logprobs(answer.logprobs),
+            )
+            for answer in message.answers
+        ),
+        usage=_to_usage(message.usage),
     )
 
 
@@ -159,17 +185,47 @@ def _to_sampling(message: pb.Sampling) -> Sampling:
         stop=tuple(message.stop),
         stop_token_ids=tuple(message.stop_token_ids),
         ignore_eos=message.ignore_eos,
+        n=message.n or 1,
+        logit_bias=tuple(sorted(message.logit_bias.items())),
+        structure=_to_structure(message),
     )
 
 
 def _from_sampling(sampling: Sampling) -> pb.Sampling:
     message = pb.Sampling(
-        stop=sampling.stop, stop_token_ids=sampling.stop_token_ids, ignore_eos=sampling.ignore_eos
+        stop=sampling.stop,
+        stop_token_ids=sampling.stop_token_ids,
+        ignore_eos=sampling.ignore_eos,
+        n=sampling.n,
+        logit_bias=dict(sampling.logit_bias),
     )
     for name in _OPTIONAL_SAMPLING:
         if (value := getattr(sampling, name)) is not None:
             setattr(message, name, value)
+    match sampling.structure:
+        case JsonSchema(schema):
+            message.json_schema = schema
+        case Regex(pattern):
+            message.regex = pattern
+        case Grammar(gbnf):
+            message.grammar = gbnf
+        case Choice(options):
+            message.choice.options.extend(options)
     return message
+
+
+def _to_structure(message: pb.Sampling) -> Structure | None:
+    match message.WhichOneof("structure"):
+        case "json_schema":
+            return JsonSchema(message.json_schema)
+        case "regex":
+            return Regex(message.regex)
+        case "grammar":
+            return Grammar(message.grammar)
+        case "choice":
+            return Choice(tuple(message.choice.options))
+        case _:
+            return None
 
 
 def _from_resolved(resolved: Resolved) -> pb.Resolved:
@@ -194,30 +250,51 @@ def _to_resolved(message: pb.Resolved) -> Resolved:
 
 
 def _from_finished(finished: Finished) -> pb.Finished:
-    usage = finished.usage
     return pb.Finished(
-        reason=_REASON_TO_PB[finished.reason],
-        usage=pb.Usage(
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            output_tokens=usage.output_tokens,
-            load_ms=usage.load_ms,
-            first_token_ms=usage.first_token_ms,
-            queue_ms=usage.queue_ms,
-        ),
+        reason=_REASON_TO_PB[finished.reason], usage=_from_usage(finished.usage), index=finished.index
     )
 
 
 def _to_finished(message: pb.Finished) -> Finished:
-    usage = message.usage
-    return Finished(
-        _REASON_FROM_PB.get(message.reason, FinishReason.ABORTED),
-        Usage(
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            output_tokens=usage.output_tokens,
-            load_ms=usage.load_ms,
-            first_token_ms=usage.first_token_ms,
-            queue_ms=usage.queue_ms,
-        ),
+    return Finished(_to_reason(message.reason), _to_usage(message.usage), message.index)
+
+
+def _to_reason(message: pb.FinishReason.ValueType) -> FinishReason:
+    return _REASON_FROM_PB.get(message, FinishReason.ABORTED)
+
+
+def _from_usage(usage: Usage) -> pb.Usage:
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+        load_ms=usage.load_ms,
+        first_token_ms=usage.first_token_ms,
+        queue_ms=usage.queue_ms,
+    )
+
+
+def _to_usage(message: pb.Usage) -> Usage:
+    return Usage(
+        prompt_tokens=message.prompt_tokens,
+        cached_tokens=message.cached_tokens,
+        output_tokens=message.output_tokens,
+        load_ms=message.load_ms,
+        first_token_ms=message.first_token_ms,
+        queue_ms=message.queue_ms,
+    )
+
+
+def _from_logprob(value: TokenLogprob) -> pb.TokenLogprob:
+    return pb.TokenLogprob(
+        token_id=value.token_id,
+        text=value.text,
+        logprob=value.logprob,
+        top=map(_from_logprob, value.top),
+    )
+
+
+def _to_logprobs(messages: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(each.token_id, each.text, each.logprob, _to_logprobs(each.top)) for each in messages
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,56 @@ Prompt = Chat | Text | Tokens
 
 
 @dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """The answer is JSON that this schema (itself JSON text) allows."""
+
+    schema: str
+
+    def __post_init__(self) -> None:
+        _bounded("json_schema", self.schema, 64 << 10)
+        try:
+            parsed = json.loads(self.schema)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"json_schema is no JSON: {error}") from error
+        if not isinstance(parsed, dict):
+            raise InvalidRequest("json_schema is no JSON object: a schema is one")
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """The whole answer matches this regular expression."""
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        _bounded("regex", self.pattern, 4 << 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The answer follows this grammar in GBNF (EBNF as llama.cpp writes it)."""
+
+    gbnf: str
+
+    def __post_init__(self) -> None:
+        _bounded("grammar", self.gbnf, 64 << 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The answer is one of these texts."""
+
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.options) <= 1000 or any(not 1 <= len(each) <= 1024 for each in self.options):
+            raise InvalidRequest("choice takes 1 to 1000 texts of 1 to 1024 characters each")
+
+
+Structure = JsonSchema | Regex | Grammar | Choice
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How to choose tokens. None means: what the base's generation config says.
 
@@ -70,6 +121,8 @@ class Sampling:
     penalties: repetition over 0 to 2; presence and frequency -2 to 2. seed: any 63-bit number.
     max_tokens: output tokens at most, over 0; None means as many as the context holds.
     stop: strings that end the answer (at most 16, not empty, at most 256 characters each).
+    n: different answers, 1 to 8. logprobs: tell each token's, and those of that many likelier ones, 0 to
+    20. logit_bias: (token id, -100 to 100), at most 300. structure: what the answer must look like.
     """
 
     temperature: float | None = None
@@ -85,6 +138,10 @@ class Sampling:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    n: int = 1
+    logprobs: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         _within("temperature", self.temperature, 0, 2)
@@ -103,6 +160,12 @@ class Sampling:
             raise InvalidRequest("stop takes at most 16 strings of 1 to 256 characters each")
         if len(self.stop_token_ids) > 64:
             raise InvalidRequest("stop_token_ids takes at most 64 ids")
+        _within("n", self.n, 1, 8)
+        _within("logprobs", self.logprobs, 0, 20)
+        if len(self.logit_bias) > 300:
+            raise InvalidRequest("logit_bias takes at most 300 tokens")
+        for _, bias in self.logit_bias:
+            _within("logit_bias", bias, -100, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,34 +223,71 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was (natural logarithm), and the likeliest in its place, likeliest first."""
+
+    token_id: int
+    text: str
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer."""
+    """A piece of the answer number `index`. logprobs: one a token if they were asked for."""
 
     text: str
     token_ids: tuple[int, ...] = ()
+    index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer."""
+    """The end of the answer number `index`. usage: of all answers so far."""
 
     reason: FinishReason
     usage: Usage
+    index: int = 0
 
 
 Event = Resolved | Delta | Finished
-"""A stream is one Resolved, any number of Delta, one Finished."""
+"""A stream is one Resolved, any number of Delta, and a Finished for each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. logprobs: one a token if they were asked for."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer."""
+    """Whole answers, one unless more were asked for; `text` and its neighbours are the first one's."""
 
     resolved: Resolved
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
+    answers: tuple[Answer, ...]
     usage: Usage
+
+    @property
+    def text(self) -> str:
+        return self.answers[0].text
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return self.answers[0].token_ids
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        return self.answers[0].finish_reason
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        return self.answers[0].logprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +298,11 @@ class AdapterSummary:
     latest: str
     aliases: Mapping[str, str]
     resident: tuple[str, ...] = ()
+
+
+def _bounded(name: str, text: str, most: int) -> None:
+    if not text.strip() or len(text) > most:
+        raise InvalidRequest(f"{name} has {len(text)} characters: give 1 to {most}")
 
 
 def _within(name: str, value: float | None, low: float, high: float, *, low_open: bool = False) -> None:

@@ -95,17 +95,19 @@ class Admission:
         *,
         adapter: str,
         prompt_tokens: int,
+        answers: int = 1,
         priority: int = 0,
         seconds_left: float | None = None,
     ) -> AsyncIterator[Place]:
         """Wait in line for a place in the engine; it is given back when the block ends.
 
-        adapter: its engine name, empty for the base. seconds_left: until the request's deadline. Raises
-        Exhausted where the line is full, or so long that the deadline would pass in it.
+        adapter: its engine name, empty for the base. answers: how many are generated at once.
+        seconds_left: until the request's deadline. Raises Exhausted where the line is full, or so long
+        that the deadline would pass in it.
         """
         self._check_line(tenant, seconds_left)
         now = self._clock()
-        ticket = Ticket(tenant.name, tenant.weight, adapter, prompt_tokens, priority, now)
+        ticket = Ticket(tenant.name, tenant.weight, adapter, prompt_tokens, priority, now, answers)
         await self._wait(ticket)
         self._pay(tenant, prompt_tokens)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -21,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidRequest, PromptTooLong
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
-from hotshoe.wire.values import Chat, FinishReason, Sampling
+from hotshoe.wire.values import Chat, Choice, FinishReason, Sampling, Structure, TokenLogprob
 
 VOCABULARY = 256
 _LORA_SUFFIXES = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
@@ -94,13 +95,16 @@ class EchoEngine:
         if adapter is not None and adapter.id not in self._voices:
             raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
         voice = self._voices[adapter.id] if adapter else "base"
-        answer = voice.encode() + b": " + bytes(prompt)
+        answer = _structured(voice.encode() + b": " + bytes(prompt), sampling.structure)
         self.running.add(request_id)
         try:
-            for token_ids, text, reason in _pieces(answer, sampling):
+            pieces = zip(*(_pieces(answer, sampling) for _ in range(sampling.n)), strict=True)
+            for beside in pieces:
                 await asyncio.sleep(self._token_seconds)
                 self._ensure_alive()
-                yield EngineChunk(text, token_ids, reason, prompt_tokens=len(prompt), cached_tokens=0)
+                for index, (token_ids, text, reason) in enumerate(beside):
+                    logprobs = _certain(token_ids, sampling.logprobs)
+                    yield EngineChunk(text, token_ids, reason, len(prompt), 0, index, logprobs)
         finally:
             self.running.discard(request_id)
 
@@ -153,6 +157,25 @@ def _pieces(answer: bytes, sampling: Sampling) -> Iterator[tuple[tuple[int, ...]
         reason = FinishReason.LENGTH if cut_short else FinishReason.STOP
         yield (token,), text[sent:upto], reason if count == total else None
         sent = upto
+
+
+def _structured(answer: bytes, structure: Structure | None) -> bytes:
+    """What is said in place of `answer` where the request leaves no freedom: the first of the choices."""
+    match structure:
+        case None:
+            return answer
+        case Choice(options):
+            return options[0].encode()
+        case _:
+            raise InvalidRequest(f"the echo engine knows no {type(structure).__name__}: give it a choice")
+
+
+def _certain(token_ids: tuple[int, ...], top: int | None) -> tuple[TokenLogprob, ...]:
+    """An echo has no doubts: every token has probability 1."""
+    if top is None:
+        return ()
+    sure = [TokenLogprob(token, chr(token), 0.0) for token in token_ids]
+    return tuple(dataclasses.replace(each, top=(each,) if top else ()) for each in sure)
 
 
 def _load(folder: Path, max_rank: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hotshoe.adapter.manifest import Base
-from hotshoe.wire.values import Chat, FinishReason, Sampling
+from hotshoe.wire.values import Chat, FinishReason, Sampling, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,10 @@ class EngineAdapter:
 
 @dataclass(frozen=True, slots=True)
 class EngineChunk:
-    """A piece of an answer. finish_reason is set on the last one only.
+    """A piece of the answer number `index`. finish_reason is set on an answer's last one only.
 
     token_ids: new output tokens. prompt_tokens and cached_tokens: of the prompt, counted in tokens.
+    logprobs: one a token, if they were asked for.
     """
 
     text: str
@@ -54,6 +55,8 @@ class EngineChunk:
     finish_reason: FinishReason | None
     prompt_tokens: int
     cached_tokens: int
+    index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):
@@ -88,7 +91,7 @@ class Engine(Protocol):
         sampling: Sampling,
         adapter: EngineAdapter | None,
     ) -> AsyncGenerator[EngineChunk, None]:
-        """Stream an answer. Closing the generator (aclose) ends the request inside the engine.
+        """Stream `sampling.n` answers. Closing the generator (aclose) ends the request inside the engine.
 
         sampling.max_tokens is set and fits the context. The adapter was added before.
         Raises InvalidRequest for what the engine refuses, EngineUnavailable when it died.

@@ -31,7 +31,7 @@ class Ticket:
     """A request in line or in the engine.
 
     adapter: its engine name; empty for the base, which needs no slot. priority orders a tenant's own
-    requests, more first. arrived: seconds.
+    requests, more first. arrived: seconds. size: the places that it takes, one an answer.
     """
 
     tenant: str
@@ -40,6 +40,7 @@ class Ticket:
     prompt_tokens: int
     priority: int
     arrived: float
+    size: int = 1
 
 
 @dataclass(eq=False, slots=True)
@@ -104,8 +105,8 @@ class FairQueue:
             line = tenant.lines[ticket.adapter]
             heapq.heappop(line)
             self._shorten(tenant, ticket.adapter, line)
-            tenant.running += 1
-            self.running += 1
+            tenant.running += ticket.size
+            self.running += ticket.size
             if ticket.adapter:
                 self._active.setdefault(ticket.adapter, _Active(since=now)).running += 1
             self._charge(ticket, ticket.prompt_tokens * PROMPT_TOKEN_COST)
@@ -118,8 +119,8 @@ class FairQueue:
 
     def leave(self, ticket: Ticket) -> None:
         """A ticket that was let in is done."""
-        self._tenants[ticket.tenant].running -= 1
-        self.running -= 1
+        self._tenants[ticket.tenant].running -= ticket.size
+        self.running -= ticket.size
         if ticket.adapter:
             active = self._active[ticket.adapter]
             active.running -= 1
@@ -154,7 +155,9 @@ class FairQueue:
                 continue
             heads = [line[0] for adapter, line in tenant.lines.items() if self._has_slot(adapter, resting)]
             if heads:
-                return min(heads)[2]
+                ticket = min(heads)[2]
+                # One that does not fit yet is waited for, or small ones would pass it for ever.
+                return ticket if ticket.size <= free or not self.running else None
         return None
 
     def _fair_places(self, name: str, tenant: _Tenant) -> float:

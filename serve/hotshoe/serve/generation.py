@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from hotshoe.adapter.errors import EngineUnavailable, InvalidRequest, PromptTooLong
+from hotshoe.adapter.errors import EngineUnavailable
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
@@ -17,24 +16,21 @@ from hotshoe.serve.admission import Admission, Place
 from hotshoe.serve.call import Call, Observer, Origin
 from hotshoe.serve.engine import Engine, EngineAdapter, EngineChunk
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.prompts import Prompts
 from hotshoe.serve.tenants import ANYONE, Tenant
 from hotshoe.wire.values import (
-    Chat,
+    Answer,
     Completion,
     Delta,
     Event,
     Finished,
+    FinishReason,
     GenerateRequest,
     Prompt,
     Resolved,
-    Sampling,
-    Text,
-    Tokens,
+    TokenLogprob,
+    Usage,
 )
-
-Argument = TypeVar("Argument")
-
-ENCODE_IN_THREAD_CHARACTERS = 4_096  # About a millisecond of tokenizing, which the event loop can spare.
 
 
 class Resolver(Protocol):
@@ -61,6 +57,24 @@ SERVER = Caller()
 """The server itself, or anybody on one that asks nobody."""
 
 
+@dataclass(slots=True)
+class _Draft:
+    """A whole answer on its way."""
+
+    text: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    reason: FinishReason | None = None
+
+    def add(self, delta: Delta) -> None:
+        self.text.append(delta.text)
+        self.token_ids.extend(delta.token_ids)
+        self.logprobs.extend(delta.logprobs)
+
+    def answer(self, reason: FinishReason) -> Answer:
+        return Answer("".join(self.text), tuple(self.token_ids), reason, tuple(self.logprobs))
+
+
 class Generation:
     """Answers requests with one engine. Safe for any number of concurrent callers on one event loop."""
 
@@ -74,6 +88,7 @@ class Generation:
         observers: Sequence[Observer] = (),
     ) -> None:
         self._engine = engine
+        self._prompts = Prompts(engine)
         self._catalog = catalog
         self._pool = pool
         self._admission = admission
@@ -82,7 +97,7 @@ class Generation:
     async def stream(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
     ) -> AsyncGenerator[Event, None]:
-        """Stream an answer: one Resolved, any number of Delta, one Finished.
+        """Stream an answer: one Resolved, any number of Delta, one Finished for each of `sampling.n`.
 
         Closing or cancelling it ends the work in the engine and gives adapter and place back. The version
         is chosen once, at the start; a promotion during the answer does not touch it.
@@ -90,15 +105,17 @@ class Generation:
         with Call(request_id, caller.origin, self._observers).running() as call:
             ref = caller.tenant.choose(request.adapter)
             with self._admission.visit(caller.tenant):
-                prompt = await self._encode(request.prompt)
+                prompt = await self._prompts.encode(request.prompt)
                 call.prompt_tokens = len(prompt)
-                sampling = self._fitted(request.sampling, len(prompt), caller.tenant)
+                sampling = self._prompts.fitted(request.sampling, len(prompt), caller.tenant)
                 version = await self._find(ref, request.session)
-                async with self._held(call, version, request.priority, caller) as (place, adapter):
+                async with self._held(call, version, request, caller) as (place, adapter):
                     chunks = self._engine.generate(call.id, prompt, sampling, adapter)
                     async with _begun(chunks) as first:
                         yield _resolved(self._engine.facts.base, version)
-                        async with contextlib.aclosing(_answer(call, first, chunks, place)) as events:
+                        async with contextlib.aclosing(
+                            _answers(sampling.n, call, first, chunks, place)
+                        ) as events:
                             async for event in events:
                                 yield event
 
@@ -106,21 +123,33 @@ class Generation:
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
     ) -> Completion:
         """The whole answer at once."""
-        text: list[str] = []
-        token_ids: list[int] = []
         resolved: Resolved | None = None
+        drafts = [_Draft() for _ in range(request.sampling.n)]
+        usage = Usage()
         stream = self.stream(request, request_id=request_id, caller=caller)
         async with contextlib.aclosing(stream) as events:
             async for event in events:
                 match event:
                     case Resolved():
                         resolved = event
-                    case Delta(piece, ids):
-                        text.append(piece)
-                        token_ids.extend(ids)
-                    case Finished(reason, usage) if resolved:
-                        return Completion(resolved, "".join(text), tuple(token_ids), reason, usage)
-        raise EngineUnavailable("the engine ended the answer before its end: try again")
+                    case Delta():
+                        drafts[event.index].add(event)
+                    case Finished(reason, usage, index):
+                        drafts[index].reason = reason
+        answers = tuple(draft.answer(draft.reason) for draft in drafts if draft.reason is not None)
+        if resolved is None or len(answers) < len(drafts):
+            raise EngineUnavailable("the engine ended the answer before its end: try again")
+        return Completion(resolved, answers, usage)
+
+    async def count_tokens(self, prompt: Prompt, caller: Caller = SERVER) -> int:
+        """The tokens of a prompt, chat template included. Raises as `stream` does for a wrong prompt."""
+        with self._admission.visit(caller.tenant):
+            return len(await self._prompts.encode(prompt))
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._engine.facts.context_tokens
 
     async def _find(self, ref: AdapterRef | None, session: str) -> Version | None:
         """The version that answers, with its files on this machine; None is the base."""
@@ -133,7 +162,7 @@ class Generation:
 
     @contextlib.asynccontextmanager
     async def _held(
-        self, call: Call, version: Version | None, priority: int, caller: Caller
+        self, call: Call, version: Version | None, request: GenerateRequest, caller: Caller
     ) -> AsyncIterator[tuple[Place, EngineAdapter | None]]:
         """A place in the engine and, there, the adapter, until the block ends."""
         seconds_left = None if caller.seconds_left is None else caller.seconds_left - call.seconds
@@ -143,7 +172,8 @@ class Generation:
                     caller.tenant,
                     adapter=version.engine_name if version else "",
                     prompt_tokens=call.prompt_tokens,
-                    priority=priority,
+                    answers=request.sampling.n,
+                    priority=request.priority,
                     seconds_left=seconds_left,
                 )
             )
@@ -153,36 +183,6 @@ class Generation:
                 _resolved(self._engine.facts.base, version), load_ms=lease.load_ms if lease else 0.0
             )
             yield place, lease.adapter if lease else None
-
-    async def _encode(self, prompt: Prompt) -> tuple[int, ...]:
-        match prompt:
-            case Chat(messages):
-                size = sum(len(message.content) for message in messages)
-                ids = await _maybe_in_thread(size, self._engine.encode_chat, prompt)
-            case Text(text):
-                ids = await _maybe_in_thread(len(text), self._engine.encode_text, text)
-            case Tokens(ids):
-                vocabulary = self._engine.facts.vocabulary
-                if (largest := max(ids)) >= vocabulary or min(ids) < 0:
-                    raise InvalidRequest(
-                        f"token id {largest} is not in the base's vocabulary of {vocabulary}"
-                    )
-        if len(ids) >= (context := self._engine.facts.context_tokens):
-            raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens, and the context holds {context} with the "
-                "answer: shorten it"
-            )
-        return ids
-
-    def _fitted(self, sampling: Sampling, prompt_tokens: int, tenant: Tenant) -> Sampling:
-        """With max_tokens set: what was asked for, or the most that tenant and context allow."""
-        wanted = tenant.max_tokens(sampling.max_tokens)
-        room = self._engine.facts.context_tokens - prompt_tokens
-        if (sampling.min_tokens or 0) > room:
-            raise InvalidRequest(
-                f"min_tokens {sampling.min_tokens} is over the {room} tokens that the context has left"
-            )
-        return dataclasses.replace(sampling, max_tokens=min(wanted or room, room))
 
 
 @contextlib.asynccontextmanager
@@ -204,7 +204,8 @@ async def _begun(
                 first.exception()  # Seen, even if nobody came to ask for the chunk.
 
 
-async def _answer(
+async def _answers(
+    count: int,
     call: Call,
     first: asyncio.Future[EngineChunk | None],
     chunks: AsyncGenerator[EngineChunk, None],
@@ -215,21 +216,16 @@ async def _answer(
         place.charge(len(chunk.token_ids))
         call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
         if chunk.text or chunk.token_ids:
-            yield Delta(chunk.text, chunk.token_ids)
+            yield Delta(chunk.text, chunk.token_ids, chunk.index, chunk.logprobs)
         if chunk.finish_reason is not None:
-            call.finish_reason = chunk.finish_reason
-            yield Finished(chunk.finish_reason, call.usage)
-            return
+            count -= 1
+            if not count:
+                call.finish_reason = chunk.finish_reason
+            yield Finished(chunk.finish_reason, call.usage, chunk.index)
+            if not count:
+                return
         chunk = await anext(chunks, None)
     raise EngineUnavailable("the engine ended the answer before its end: try again")
-
-
-async def _maybe_in_thread(
-    size: int, encode: Callable[[Argument], tuple[int, ...]], prompt: Argument
-) -> tuple[int, ...]:
-    if size <= ENCODE_IN_THREAD_CHARACTERS:
-        return encode(prompt)
-    return await asyncio.to_thread(encode, prompt)
 
 
 def _resolved(base: Base, version: Version | None) -> Resolved:

@@ -42,6 +42,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
                 async for event in events:
                     yield messages.from_event(event)
 
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
+        async with answering(context):
+            asked = messages.to_request(request.generation)
+            tokens = await self._generation.count_tokens(asked.prompt, self._caller(context))
+        return pb.CountTokensResponse(tokens=tokens, context_tokens=self._generation.context_tokens)
+
     async def ListAdapters(
         self, request: pb.ListAdaptersRequest, context: Context
     ) -> pb.ListAdaptersResponse:
