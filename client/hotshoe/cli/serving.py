@@ -64,10 +64,22 @@ def serve(
         typer.Option("--metrics", metavar="HOST:PORT", help="Where Prometheus may ask. Default: nowhere."),
     ] = None,
     ledger: LedgerOption = None,
+    traces: Annotated[
+        bool,
+        typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says."),
+    ] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, one object a line.")] = False,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info (tells of every request), warning or error.")
+    ] = "warning",
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Put prompts into the log, at level info.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve the base and every adapter of the registry over gRPC until SIGTERM."""
     from hotshoe.serve.config import ServeConfig
+    from hotshoe.serve.logs import logging_to_stderr
     from hotshoe.serve.start import serve_forever
     from hotshoe.serve.tls import TlsFiles
 
@@ -90,6 +102,8 @@ def serve(
         tls=TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
         metrics=metrics,
         ledger=ledger,
+        traces=traces,
+        log_prompts=log_prompts,
     )
 
     def tell(address: str) -> None:
@@ -99,7 +113,8 @@ def serve(
             typer.echo(f"serving {base} on {address}")
         sys.stdout.flush()
 
-    serve_forever(config, on_ready=tell)
+    with logging_to_stderr(as_json=log_json, level=log_level):
+        serve_forever(config, on_ready=tell)
 
 
 @verb

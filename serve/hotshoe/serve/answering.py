@@ -13,6 +13,7 @@ import grpc
 
 from hotshoe.adapter.errors import HotshoeError
 from hotshoe.serve.call import Origin
+from hotshoe.serve.logs import current_request
 from hotshoe.wire import status
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ async def answering(context: Context) -> AsyncIterator[str]:
     """
     # Never the caller's: the engine takes duplicate ids without a word and mixes their answers.
     request_id = uuid.uuid4().hex
+    current_request.set(request_id)  # gRPC handles every call in a context of its own.
     named = (REQUEST_ID_KEY, request_id)
     context.set_trailing_metadata((named,))
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hotshoe.adapter.errors import Cancelled, HotshoeError
-from hotshoe.wire.values import FinishReason, Resolved, Usage
+from hotshoe.wire.values import FinishReason, Prompt, Resolved, Usage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ class Call:
     """What is known of one request, filled in as it goes on. Times are seconds of time.monotonic.
 
     id: the server's own name for it. outcome: "OK" or the reason of the error that ended it; empty while
-    it runs. chunks: pieces of output so far. Belongs to one event loop.
+    it runs. prompt: as it was asked; not for logs, unless an operator wants it there. chunks: pieces of
+    output so far. Belongs to one event loop.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Call:
         self.id = request_id
         self.origin = origin or Origin()
         self.outcome = ""
+        self.prompt: Prompt | None = None
         self.resolved: Resolved | None = None
         self.finish_reason: FinishReason | None = None
         self.prompt_tokens = 0

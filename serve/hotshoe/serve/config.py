@@ -29,6 +29,8 @@ class ServeConfig:
     tls: the certificate's files; None speaks in the clear. With a client_authority in them only those
     may connect who show a certificate of it. max_streams: answers under way on one connection.
     ledger: the SQLite file that usage is written to; None keeps no books.
+    traces: send OpenTelemetry spans as OTEL_EXPORTER_OTLP_ENDPOINT says. log_prompts: put prompts into
+    the log's lines of requests.
     """
 
     base: str
@@ -49,6 +51,8 @@ class ServeConfig:
     tls: TlsFiles | None = None
     metrics: str | None = None
     ledger: Path | None = None
+    traces: bool = False
+    log_prompts: bool = False
 
     def __post_init__(self) -> None:
         host, _ = parse_address(self.listen)

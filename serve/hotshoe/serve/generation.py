@@ -103,6 +103,7 @@ class Generation:
         is chosen once, at the start; a promotion during the answer does not touch it.
         """
         with Call(request_id, caller.origin, self._observers).running() as call:
+            call.prompt = request.prompt
             ref = caller.tenant.choose(request.adapter)
             with self._admission.visit(caller.tenant):
                 prompt = await self._prompts.encode(request.prompt)

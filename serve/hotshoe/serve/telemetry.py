@@ -13,11 +13,13 @@ from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.journal import Journal
 from hotshoe.serve.ledger import Ledger
+from hotshoe.serve.logs import CallLog
 from hotshoe.serve.metrics import Metrics
 from hotshoe.serve.metrics_port import exposed
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.tally import Tally
 from hotshoe.serve.tls import Certificate
+from hotshoe.serve.traces import tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,11 @@ def telemetry(config: ServeConfig, base: Base) -> Iterator[Telemetry]:
     with contextlib.ExitStack() as stack:
         metrics, journal = Metrics(base), Journal()
         tally = Tally()
-        observers: list[Observer] = [metrics, tally]
+        observers: list[Observer] = [metrics, tally, CallLog(with_prompts=config.log_prompts)]
         journal.read_by(metrics.on_happening)
         address = stack.enter_context(exposed(metrics.registry, config.metrics)) if config.metrics else ""
         if config.ledger:
             observers.append(stack.enter_context(Ledger(config.ledger).writing()))
+        if config.traces:
+            observers.append(stack.enter_context(tracing()))
         yield Telemetry(tuple(observers), journal, metrics, address, tally)
