@@ -10,6 +10,7 @@ Both raise the errors of `hotshoe.adapter.errors`.
 from hotshoe.client.admin import AdminClient
 from hotshoe.client.aio import AsyncClient
 from hotshoe.client.connection import Tls
+from hotshoe.client.retry import Retry
 from hotshoe.client.sync import Client
 
-__all__ = ["AdminClient", "AsyncClient", "Client", "Tls"]
+__all__ = ["AdminClient", "AsyncClient", "Client", "Retry", "Tls"]

@@ -6,7 +6,7 @@ from typing import cast
 
 import grpc
 
-from hotshoe.adapter.errors import HotshoeError, InvalidConfig
+from hotshoe.adapter.errors import HotshoeError, InvalidConfig, PromptTooLong
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.wire import messages, status
@@ -47,6 +47,8 @@ def error_of(error: grpc.RpcError, target: str) -> HotshoeError:
     if code is grpc.StatusCode.CANCELLED and not trailers:
         # Not by us: gRPC says this of calls that reach a server in the moment in which it ends.
         code = grpc.StatusCode.UNAVAILABLE
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+        return PromptTooLong(f"{target} takes no message of this size ({text}): shorten the prompt")
     if code is grpc.StatusCode.UNAVAILABLE and not trailers:
         text = f"{target} does not answer ({text}): is a server running there? `hotshoe serve` starts one"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

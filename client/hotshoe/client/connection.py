@@ -14,6 +14,9 @@ from hotshoe.adapter.errors import InvalidConfig
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.enable_http_proxy", 0),  # A proxy for web traffic is seldom meant for the model server.
+    # One that comes back is found again soon, however long it was gone.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     # A server that is gone without a word is noticed after 40 s of a call, not after hours.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
