@@ -106,7 +106,9 @@ async def test_an_overflowing_adapter_beside_others_changes_only_its_own_answers
 
 
 async def test_unset_sampling_takes_the_defaults_of_the_base(tiny_engine: VllmEngine) -> None:
-    params = tiny_engine._params(Sampling(max_tokens=3, top_p=0.5))
+    from hotshoe.serve.vllm_params import params_of
+
+    params = params_of(Sampling(max_tokens=3, top_p=0.5), tiny_engine._defaults)
 
     assert (params.temperature, params.top_p, params.max_tokens) == (0.7, 0.5, 3)
 

@@ -23,20 +23,21 @@ from hotshoe.adapter.errors import (
 )
 from hotshoe.serve import lora_cpu
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
+from hotshoe.serve.pacing import Pace, paced
 from hotshoe.serve.vllm_config import PLUGIN, VllmConfig, environment
-from hotshoe.wire.values import Chat, FinishReason, Sampling
+from hotshoe.wire.values import Chat, Sampling
 
 with warnings.catch_warnings():
     # On import vLLM touches a name that torch has deprecated.
     warnings.simplefilter("ignore", FutureWarning)
-    from vllm import AsyncEngineArgs, SamplingParams
+    from vllm import AsyncEngineArgs
     from vllm.exceptions import VLLMClientError
     from vllm.lora.request import LoRARequest
-    from vllm.outputs import RequestOutput
     from vllm.platforms import current_platform
-    from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    from hotshoe.serve.vllm_params import chunks_of, params_of
 
 _SHUTDOWN_SECONDS = 1.0
 
@@ -50,7 +51,7 @@ async def start_vllm_engine(config: VllmConfig) -> VllmEngine:
     llm = await asyncio.to_thread(_start, config)
     engine = VllmEngine(config, llm)
     try:
-        await engine._check_operators()
+        await engine._settle()
     except BaseException:
         await engine.close()
         raise
@@ -67,6 +68,7 @@ class VllmEngine:
         self._requests: dict[int, LoRARequest] = {}
         self._used_ids: set[int] = set()
         self._closed = False
+        self._pace = Pace()
         self._facts = EngineFacts(
             base=config.base,
             context_tokens=llm.model_config.max_model_len,
@@ -106,6 +108,7 @@ class VllmEngine:
         self._used_ids.add(adapter.id)
         request = LoRARequest(adapter.name, adapter.id, str(adapter.folder))
         try:
+            await self._prepare(request)
             added = await self._llm.add_lora(request)
         except EngineDeadError as error:
             raise _dead() from error
@@ -146,13 +149,14 @@ class VllmEngine:
             if lora is None:
                 raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
         with _translated():
-            stream = self._llm.generate(
-                {"prompt_token_ids": list(prompt)}, self._params(sampling), request_id, lora_request=lora
-            )
+            tokens = {"prompt_token_ids": list(prompt)}
+            params = params_of(sampling, self._defaults)
+            stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
             # Without aclose() a reader that stops early leaves the request running in the engine.
             async with contextlib.aclosing(stream):
                 async for output in stream:
-                    yield _chunk(output)
+                    for chunk in chunks_of(output, sampling):
+                        yield chunk
 
     async def check(self) -> None:
         self._ensure_open()
@@ -174,49 +178,29 @@ class VllmEngine:
         if self._llm.errored:
             raise _dead()
 
-    async def _check_operators(self) -> None:
-        """Raise unless the core process runs our CPU operators: vLLM passes over a plugin that fails."""
-        if not current_platform.is_cpu() or os.environ.get(lora_cpu.SWITCH) == lora_cpu.STOCK:
-            return
+    async def _settle(self) -> None:
+        """Tell the core process what it can be told only once it is up; see that it is the right one."""
         with _translated():
+            await self._llm.collective_rpc("hotshoe_ignore_interrupts")
             (operators,) = await self._llm.collective_rpc("hotshoe_operators")
-        if operators != [lora_cpu.OPERATORS]:
+        stock = not current_platform.is_cpu() or os.environ.get(lora_cpu.SWITCH) == lora_cpu.STOCK
+        if not stock and operators != [lora_cpu.OPERATORS]:
+            # vLLM logs that a plugin failed and goes on without it.
             raise EngineUnavailable(
                 f"vLLM runs {', '.join(operators)}, which mixes tenants' adapters, in the place of "
                 f"{lora_cpu.OPERATORS}: its plugin {PLUGIN} did not load; reinstall hotshoe"
             )
 
+    async def _prepare(self, request: LoRARequest) -> None:
+        """Load an adapter little by little, each piece between two steps: no stream waits long for it."""
+        arguments = (request.lora_name, request.lora_int_id, request.lora_path)
+        while not all(await self._llm.collective_rpc("hotshoe_prepare", args=arguments)):
+            pass
+
     async def _forget(self, adapter_id: int) -> None:
         """Take out what a failed load left: vLLM keeps the id, and would serve partial weights under it."""
         with contextlib.suppress(Exception):
             await asyncio.shield(self._llm.remove_lora(adapter_id))
-
-    def _params(self, sampling: Sampling) -> SamplingParams:
-        chosen = {name: value for name in _PLAIN_FIELDS if (value := getattr(sampling, name)) is not None}
-        with _translated():
-            return SamplingParams(
-                **{**self._defaults, **chosen},
-                stop=list(sampling.stop),
-                stop_token_ids=list(sampling.stop_token_ids),
-                ignore_eos=sampling.ignore_eos,
-                output_kind=RequestOutputKind.DELTA,
-            )
-
-
-_PLAIN_FIELDS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "max_tokens",
-    "min_tokens",
-)
-
-_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 def _start(config: VllmConfig) -> AsyncLLM:
@@ -295,17 +279,3 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _chunk(output: RequestOutput) -> EngineChunk:
-    answer = output.outputs[0]
-    reason = None
-    if output.finished:
-        reason = _FINISH.get(answer.finish_reason or "", FinishReason.ABORTED)
-    return EngineChunk(
-        text=answer.text,
-        token_ids=tuple(answer.token_ids),
-        finish_reason=reason,
-        prompt_tokens=len(output.prompt_token_ids or ()),
-        cached_tokens=output.num_cached_tokens or 0,
-    )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.platforms.cpu import CpuPlatform
 from vllm.v1.kv_cache_interface import KVCacheConfig
+from vllm.v1.worker import lora_model_runner_mixin
 
 from hotshoe.serve.lora_cpu import OPERATORS
-from hotshoe.serve.lora_cpu.manager import PackingManager
+from hotshoe.serve.lora_cpu.loading import SlicingWorkerManager
 
 
 def install() -> None:
     """Use our operators and our manager of adapters, and zero KV blocks before they are used again."""
     CpuPlatform.get_punica_wrapper = classmethod(_operators)
-    LRUCacheWorkerLoRAManager._manager_cls = PackingManager
+    lora_model_runner_mixin.LRUCacheWorkerLoRAManager = SlicingWorkerManager
     # A finished request may leave NaN or Inf in its KV blocks (a finite adapter can overflow on some
     # prompt), and attention multiplies the unused tail of a block by zero: 0 * NaN is NaN, in the
     # answer of whoever gets the block next. vLLM has the remedy and uses it for other models.

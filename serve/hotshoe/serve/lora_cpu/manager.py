@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
@@ -34,19 +35,26 @@ class PackingManager(LRUCacheLoRAModelManager):  # type: ignore[misc]  # vLLM sh
             else:
                 layer.create_lora_weights(self.lora_slots, self.lora_config, self.model.config)
 
-    def _add_adapter(self, lora: Any) -> None:
-        """Register an adapter; raise ValueError, and leave nothing registered, if it can't be right."""
+    def prepare(self, lora: Any) -> Iterator[None]:
+        """Check, merge and pack an adapter piece by piece; raise ValueError if it can't be right."""
         if not self._is_moe:
-            _check_tensors(lora)
-        try:
-            super()._add_adapter(lora)
-            self._check_layers(lora)
-            for name in self._ours:
-                self._pack(lora, name)
-        except BaseException:
-            # vLLM registers first and finds wrong shapes later; a request would be served what is there.
-            self.remove_adapter(lora.id)
-            raise
+            for name, weights in lora.loras.items():
+                _check_tensors(name, weights)
+                yield
+        self._validate_moe_lora_format(lora)
+        self._create_merged_loras_inplace(lora)
+        self._check_layers(lora)
+        for name in self._ours:
+            self._pack(lora, name)
+            yield
+        lora.is_prepared = True
+
+    def _add_adapter(self, lora: Any) -> None:
+        # vLLM's own registers first and finds wrong shapes when a request needs them.
+        if not getattr(lora, "is_prepared", False):
+            for _ in self.prepare(lora):
+                pass
+        self._registered_adapters[lora.id] = lora
 
     def _check_layers(self, lora: Any) -> None:
         unknown = sorted(set(lora.loras) - set(self.modules))
@@ -84,22 +92,20 @@ def _is_ours(layer: Any) -> bool:
     )
 
 
-def _check_tensors(lora: Any) -> None:
+def _check_tensors(name: str, weights: Any) -> None:
     """Refuse what vLLM loads in silence and then answers wrongly with."""
-    for name, weights in lora.loras.items():
-        a, b = weights.lora_a, weights.lora_b
-        if isinstance(a, list | LayerWeights):
-            continue  # Packed before: vLLM's own zero adapter, cloned.
-        if a is None or b is None:
-            raise ValueError(f"{name} has {'no A' if a is None else 'no B'}")
-        if not a.shape[0] == b.shape[1] == weights.rank:
-            raise ValueError(
-                f"{name} has rank {a.shape[0]} in A and {b.shape[1]} in B; "
-                f"its configuration says {weights.rank}"
-            )
-        # The largest number tells: NaN and infinity are never smaller, and no copy is made.
-        if not (a.abs().max().isfinite() and (b.abs().max() * weights.scaling).isfinite()):
-            raise ValueError(f"{name} holds NaN or infinite numbers")
+    a, b = weights.lora_a, weights.lora_b
+    if isinstance(a, list | LayerWeights):
+        return  # Packed before: vLLM's own zero adapter, cloned.
+    if a is None or b is None:
+        raise ValueError(f"{name} has {'no A' if a is None else 'no B'}")
+    if not a.shape[0] == b.shape[1] == weights.rank:
+        raise ValueError(
+            f"{name} has rank {a.shape[0]} in A and {b.shape[1]} in B; its configuration says {weights.rank}"
+        )
+    # The largest number tells: NaN and infinity are never smaller, and no copy is made.
+    if not (a.abs().max().isfinite() and (b.abs().max() * weights.scaling).isfinite()):
+        raise ValueError(f"{name} holds NaN or infinite numbers")
 
 
 def _few(names: list[str]) -> str:
