@@ -35,7 +35,7 @@ def write_adapter(folder: Path, base: Path) -> Path:
         for target, width in (("q_proj", hidden), ("v_proj", kv)):
             stem = f"base_model.model.model.layers.{layer}.self_attn.{target}"
             for side, shape in (("A", (8, hidden)), ("B", (width, 8))):
-                noise = random.normal(0, 0.03, shape).astype(np.float32)
+                noise = random.normal(0, 0.12, shape).astype(np.float32)
                 tensors[f"{stem}.lora_{side}.weight"] = noise
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
