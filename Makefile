@@ -1,4 +1,4 @@
-.PHONY: help setup demo test check format protos lock image clean
+.PHONY: help setup demo test bench check format protos lock image clean
 
 help: ## Show these targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -11,6 +11,11 @@ demo: setup ## Train two tenants, publish, serve, call, hot-swap, roll back: the
 
 test: setup ## Run the tests
 	@.venv/bin/python -m pytest
+
+bench: setup ## Take the figures of docs/benchmarks.md again; half an hour on two quiet cores
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip -q
+	@.venv/bin/python -m pip install -q --no-deps -r benchmarks/requirements.txt
+	@.venv/bin/python -m benchmarks
 
 check: setup ## Format, lint, types, import rules, generated code
 	.venv/bin/ruff format --check

@@ -49,9 +49,12 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def hotshoe_server(
-    base: BaseModel, registry: Path, *flags: str, sequences: int = 64
+    base: BaseModel, registry: Path, *flags: str, sequences: int = 64, cache: Path | None = None
 ) -> AsyncIterator[Served]:
-    """`hotshoe serve`; ready means that it printed its address, after a first token."""
+    """`hotshoe serve`; ready means that it printed its address, after a first token.
+
+    cache: where it keeps what it fetches; None is the user's own.
+    """
     command = [
         str(Path(sys.executable).with_name("hotshoe")),
         "serve",
@@ -59,7 +62,8 @@ async def hotshoe_server(
         *("--sequences", str(sequences), "--kv-cache-mib", str(KV_BYTES >> 20)),
         *flags,
     ]
-    async with _running(command, {}) as (process, spawned):
+    environment = {"HOTSHOE_CACHE": str(cache)} if cache else {}
+    async with _running(command, environment) as (process, spawned):
         assert process.stdout is not None
         async with asyncio.timeout(READY_SECONDS):
             said = await process.stdout.readuntil(b"}")

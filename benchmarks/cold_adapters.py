@@ -1,0 +1,102 @@
+"""The first token on an adapter that is in memory, on this machine's disk, or only in the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import clients, models, servers
+from benchmarks.clients import Ask
+from benchmarks.engines import prompts
+from benchmarks.harness import Arm, Group, Row, Sample, at_most, in_turns
+from benchmarks.streams import at_once, first_token_ms
+from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.client import AsyncClient
+from hotshoe.registry import open_registry
+
+ROUNDS = 10
+RESIDENT = 9
+"""One more than the slots: a ninth adapter is in memory, and not in a slot."""
+
+
+async def measure(rounds: int) -> Group:
+    """Each turn of `disk` and `registry` takes an adapter that was never loaded before."""
+    base = models.smollm2()
+    async with contextlib.AsyncExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        registry = stack.enter_context(open_registry(scratch / "registry", cache=scratch / "seen"))
+        count = RESIDENT + 2 * (rounds + 1)
+        for number in range(count):
+            name = AdapterName("bench", f"a{number}")
+            folder = models.make_adapter(scratch / "made", base, seed=number)
+            registry.promote(
+                name, "prod", registry.publish(folder, name, base=base).number, reason="benchmark"
+            )
+            shutil.rmtree(folder)
+        flags = ("--resident", str(RESIDENT), "--slots", str(RESIDENT - 1))
+        server = await stack.enter_async_context(
+            servers.hotshoe_server(base, scratch / "registry", *flags, cache=scratch / "cache")
+        )
+        client = await stack.enter_async_context(AsyncClient(server.target))
+        fetched = stack.enter_context(open_registry(scratch / "registry", cache=scratch / "cache"))
+        fresh = itertools.count(RESIDENT)
+        warm = itertools.cycle(range(RESIDENT))
+
+        def in_memory() -> str:
+            return f"bench/a{next(warm)}"
+
+        def on_disk() -> str:
+            name = f"bench/a{next(fresh)}"
+            version = fetched.resolve(AdapterRef.parse(name))
+            fetched.fetch(version)
+            fetched.release(version)
+            return name
+
+        def in_registry() -> str:
+            return f"bench/a{next(fresh)}"
+
+        for _ in range(RESIDENT):
+            await _first_token(clients.hotshoe(client, in_memory()), seed=0)
+        series = await in_turns(
+            {
+                "base": _arm(client, lambda: None),
+                "memory": _arm(client, in_memory),
+                "disk": _arm(client, on_disk),
+                "registry": _arm(client, in_registry),
+            },
+            rounds,
+            warm_up=False,
+        )
+    return Group(
+        name="cold_adapters",
+        title="First token by where the adapter is",
+        setting="SmolLM2-135M, 19.6 MB adapters, an idle server, prompts of 16 tokens; the registry is a "
+        "folder, so fetching is copying and hashing.",
+        rows=[
+            Row("base, no adapter", {}, "", series.spread("base", "ms"), result_unit="ms"),
+            Row("in memory, not in a slot", {}, "", series.spread("memory", "ms"), result_unit="ms"),
+            series.row("on disk, over memory", "ms", "ms", arm="disk", peer="memory", goal=at_most(1.5)),
+            series.row("only in the registry, over memory", "ms", "ms", arm="registry", peer="memory"),
+        ],
+    )
+
+
+def _arm(client: AsyncClient, choose: Callable[[], str | None]) -> Arm:
+    seeds = itertools.count(1)
+
+    async def run() -> Sample:
+        # Another thread: taking a version from the registry blocks.
+        adapter = await asyncio.to_thread(choose)
+        return {"ms": await _first_token(clients.hotshoe(client, adapter), seed=next(seeds))}
+
+    return run
+
+
+async def _first_token(ask: Ask, *, seed: int) -> float:
+    (asked,) = prompts(1, 16, 40_000, seed=seed)
+    return first_token_ms(await at_once(lambda _: ask(asked, 1), 1))

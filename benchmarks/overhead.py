@@ -1,0 +1,121 @@
+"""What Hotshoe costs a request and a token: choosing, admission, lease, observers; over the echo engine."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from benchmarks import models
+from benchmarks.harness import Arm, Group, Row, Sample, Spread, at_most, in_turns
+from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.registry import BaseModel, Registry, open_registry
+from hotshoe.serve.admission import Admission
+from hotshoe.serve.catalog import Catalog
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.echo_engine import EchoEngine
+from hotshoe.serve.fairness import FairQueue
+from hotshoe.serve.generation import Generation
+from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.shelf import Shelf
+from hotshoe.serve.telemetry import telemetry
+from hotshoe.wire.values import GenerateRequest, Sampling, Tokens
+
+ROUNDS = 15
+REQUESTS, LONG = 300, 33
+NAME = AdapterName("bench", "one")
+
+
+async def measure(rounds: int) -> Group:
+    """The same engine asked directly and through the use case, for 1 token and for 33."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        base = models.tiny_base(scratch)
+        with open_registry(scratch / "registry", cache=scratch / "cache") as registry:
+            made = models.make_adapter(scratch / "made", base, seed=1)
+            registry.promote(NAME, "prod", registry.publish(made, NAME, base=base).number, reason="benchmark")
+            async with _generation(base, registry) as (engine, generation):
+                series = await in_turns(
+                    {
+                        "engine, 1": _direct(engine, 1),
+                        "hotshoe, 1": _through(generation, 1),
+                        f"engine, {LONG}": _direct(engine, LONG),
+                        f"hotshoe, {LONG}": _through(generation, LONG),
+                    },
+                    rounds,
+                )
+    samples = {name: [sample["us"] for sample in each] for name, each in series.samples.items()}
+    short = [b - a for a, b in zip(samples["engine, 1"], samples["hotshoe, 1"], strict=True)]
+    long = [b - a for a, b in zip(samples[f"engine, {LONG}"], samples[f"hotshoe, {LONG}"], strict=True)]
+    per_token = [(b - a) / (LONG - 1) for a, b in zip(short, long, strict=True)]
+    return Group(
+        name="overhead",
+        title="What tenancy, admission, leases and metrics cost",
+        setting=f"CPU of one thread, {REQUESTS} requests one after the other, an adapter by its alias, over "
+        "an engine without a model; gRPC and the model are not in it.",
+        rows=[
+            Row(
+                "a request",
+                {},
+                "CPU",
+                Spread.of(short),
+                result_unit="us",
+                goal=at_most(100),
+            ),
+            Row("a token of a stream, each in a message of its own", {}, "", Spread.of(per_token), "us"),
+        ],
+    )
+
+
+@contextlib.asynccontextmanager
+async def _generation(base: BaseModel, registry: Registry) -> AsyncIterator[tuple[EchoEngine, Generation]]:
+    config = ServeConfig(base=str(base.folder))
+    engine = EchoEngine(base.base)
+    with telemetry(config, base.base) as seen:
+        pool = AdapterPool(engine, Shelf(registry, engine.facts), capacity=8, journal=seen.journal)
+        catalog = Catalog(registry, pool, journal=seen.journal)
+        admission = Admission(FairQueue(64, 8))
+        seen.watch(pool, catalog, admission)
+        yield engine, Generation(engine, catalog, pool, admission, observers=seen.observers)
+        await pool.close()
+
+
+def _direct(engine: EchoEngine, tokens: int) -> Arm:
+    ids = itertools.count()
+
+    async def run() -> Sample:
+        began = time.process_time()
+        for _ in range(REQUESTS):
+            stream = engine.generate(f"direct-{next(ids)}", _prompt(tokens), _sampling(tokens), None)
+            async for _chunk in stream:
+                pass
+        return {"us": (time.process_time() - began) * 1e6 / REQUESTS}
+
+    return run
+
+
+def _through(generation: Generation, tokens: int) -> Arm:
+    ids = itertools.count()
+    request = GenerateRequest(
+        Tokens(_prompt(tokens)), adapter=AdapterRef.parse(str(NAME)), sampling=_sampling(tokens)
+    )
+
+    async def run() -> Sample:
+        began = time.process_time()
+        for _ in range(REQUESTS):
+            async for _event in generation.stream(request, request_id=f"hotshoe-{next(ids)}"):
+                pass
+        return {"us": (time.process_time() - began) * 1e6 / REQUESTS}
+
+    return run
+
+
+def _prompt(tokens: int) -> tuple[int, ...]:
+    return (65,) * (tokens + 8)
+
+
+def _sampling(tokens: int) -> Sampling:
+    return Sampling(max_tokens=tokens, temperature=0, ignore_eos=True)
