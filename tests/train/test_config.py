@@ -56,6 +56,11 @@ def test_every_fault_is_told_at_once(folder: Path) -> None:
         ({"parent": "acme/support@Prod"}, "no valid alias"),
         ({"parent": "acme/support@v1", "lora": {"rank": 8}}, "keeps the parent's shape"),
         ({"data": {"train": "none.jsonl"}}, "there is no file"),
+        ({"data": {"train": "hub:acme/rows"}}, "must be hub:org/name@revision"),
+        ({"gates": ["f1 is good"]}, "write one like"),
+        ({"gates": ["exakt >= 1"]}, "which is not measured (did you mean 'exact'?)"),
+        ({"gates": ["f1 >= parent"]}, "and there is none"),
+        ({"gates": ["f1 >= 0.5"]}, "name data.heldout"),
     ],
 )
 def test_what_makes_no_sense_is_refused(folder: Path, tables: dict[str, Any], said: str) -> None:

@@ -6,8 +6,6 @@ Nothing here imports torch, so a bad config is refused at once.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,7 +22,9 @@ from pydantic import (
 
 from hotshoe.adapter.errors import InvalidConfig, InvalidReference
 from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.train.gates import FIGURES, Gate
 from hotshoe.train.metrics import METRICS
+from hotshoe.train.reading import explain, nearest, read_toml
 from hotshoe.train.sources import check_hub, is_hub
 
 MAX_RANK = 512
@@ -57,6 +57,14 @@ class DataConfig(Section):
         default=None,
         description="Longest row in tokens, prompt and answer. A longer row is an error, never cut. "
         "Default: the base's context.",
+    )
+
+    validation_share: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training rows that is set aside for training.check_every_steps; unused "
+        "without it. Held-out rows stay unseen until the end.",
     )
 
     def places(self) -> dict[str, Path | str]:
@@ -107,6 +115,16 @@ class TrainingConfig(Section):
     )
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
     max_gradient_norm: float = Field(default=1.0, gt=0, description="Longer gradients are shortened.")
+    check_every_steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Take the loss on validation rows every N steps, and keep the adapter of the best one.",
+    )
+    patience_checks: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Stop after so many checks without a better one. Default: never."
+    )
+    checkpoint_every_steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Write a checkpoint every N steps, from which a killed run goes on."
+    )
     seed: int = Field(default=7, ge=0, le=2**32 - 1)
     threads: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="CPU threads. Default: what a short trial on this machine finds fastest."
@@ -129,6 +147,10 @@ class EvaluationConfig(Section):
     max_new_tokens: int = Field(
         default=128, ge=1, description="An answer longer than this counts as not ended."
     )
+    forgetting: bool = Field(
+        default=True, description="Measure how far the adapter moves general answers, and their loss."
+    )
+    parent: bool = Field(default=False, description="Let the parent sit the same exam; a gate may need it.")
     max_rows: int = Field(
         default=200, ge=1, description="Held-out rows to generate for, from the top of the file."
     )
@@ -184,6 +206,9 @@ class TrainConfig(Section):
     lora: LoraConfig = LoraConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gates: tuple[str, ...] = Field(
+        default=(), description='What a version must reach to be promoted: "f1 >= base + 0.05".'
+    )
     publish: PublishConfig = Field(default_factory=lambda: PublishConfig.model_validate({}))
 
     @field_validator("parent")
@@ -194,11 +219,35 @@ class TrainConfig(Section):
         return ref
 
     @model_validator(mode="after")
+    def _gates_can_be_judged(self) -> Self:
+        measured = (*self.evaluation.metrics, *FIGURES)
+        for gate in self.judged:
+            if gate.metric not in measured:
+                hint = nearest(gate.metric, measured)
+                raise ValueError(f"gates: {gate} needs {gate.metric!r}, which is not measured{hint}")
+            if gate.reference == "parent" and self.parent is None:
+                raise ValueError(f"gates: {gate} compares with a parent, and there is none")
+        if self.gates and self.data.heldout is None:
+            raise ValueError("gates: they judge held-out figures; name data.heldout")
+        return self
+
+    @model_validator(mode="after")
     def _parent_decides_the_shape(self) -> Self:
         if self.parent is not None and self.lora.model_fields_set:
             keys = ", ".join(sorted(self.lora.model_fields_set))
             raise ValueError(f"[lora] {keys}: a run with a parent keeps the parent's shape; leave [lora] out")
         return self
+
+    @property
+    def judged(self) -> tuple[Gate, ...]:
+        """The gates, parsed."""
+        return tuple(Gate.parse(text) for text in self.gates)
+
+    @property
+    def asks_parent(self) -> bool:
+        """Is the parent measured, too?"""
+        compared = any(gate.reference == "parent" for gate in self.judged)
+        return self.parent is not None and (self.evaluation.parent or compared)
 
     @property
     def adapter(self) -> AdapterName | None:
@@ -222,17 +271,7 @@ class TrainConfig(Section):
         overrides: dotted keys with values in TOML's notation (`{"training.steps": "20"}`); text that
         is no TOML value counts as a string.
         """
-        try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InvalidConfig(f"there is no config file {path}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidConfig(f"{path} is not readable: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidConfig(f"{path} is not TOML: {error}") from error
-        for key, value in (overrides or {}).items():
-            _put(raw, key, value)
-        return cls.parse(raw, folder=path.parent, source=str(path))
+        return cls.parse(read_toml(path, overrides or {}), folder=path.parent, source=str(path))
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, folder: Path, source: str = "config") -> TrainConfig:
@@ -240,8 +279,7 @@ class TrainConfig(Section):
         try:
             config = cls.model_validate(raw)
         except ValidationError as error:
-            faults = "\n".join(f"  {_fault(cls, fault)}" for fault in error.errors())
-            raise InvalidConfig(f"{source} is not a training config:\n{faults}") from None
+            raise InvalidConfig(f"{source} is not a training config:\n{explain(error, cls)}") from None
         except InvalidReference as error:
             raise InvalidConfig(f"{source} is not a training config:\n  {error}") from None
         return config._with_paths_from(folder)
@@ -259,42 +297,3 @@ class TrainConfig(Section):
         if ":" not in base and (folder / base / "config.json").is_file():
             base = str((folder / base).resolve())
         return self.model_copy(update={"base": base, "data": self.data.model_copy(update=found)})
-
-
-def nearest(word: str, known: Mapping[str, object]) -> str:
-    """` (did you mean 'x'?)` for a word close to a known one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _put(raw: dict[str, Any], dotted: str, value: str) -> None:
-    *tables, key = dotted.split(".")
-    for table in tables:
-        raw = raw.setdefault(table, {})
-        if not isinstance(raw, dict):
-            raise InvalidConfig(f"{dotted} cannot be set: {table} is a value, not a table")
-    try:
-        raw[key] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        raw[key] = value
-
-
-def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
-    """One line for one wrong key, in the words of the file."""
-    location = ".".join(str(part) for part in fault["loc"] if part != "function-after")
-    if fault["type"] == "extra_forbidden":
-        *tables, key = fault["loc"]
-        return f"{location}: unknown key{nearest(str(key), _keys_at(model, tables))}"
-    if fault["type"] == "missing":
-        return f"{location}: missing"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{location}: {message}" if location else message
-
-
-def _keys_at(model: type[BaseModel], tables: list[Any]) -> dict[str, object]:
-    for table in tables:
-        annotation = model.model_fields[table].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return {}
-        model = annotation
-    return {field.alias or name: field for name, field in model.model_fields.items()}

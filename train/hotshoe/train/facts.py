@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from hotshoe.adapter.manifest import Base
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.lesson import Learned
+from hotshoe.train.parent import Parent
 from hotshoe.train.prepare import Prepared, template_digest
 from hotshoe.train.tokens import Tokenizer
 
@@ -17,16 +21,18 @@ LIBRARIES = ("hotshoe", "peft", "torch", "transformers", "trl")
 def training_facts(
     config: TrainConfig, data: Prepared[Any], learned: Learned, tokenizer: Tokenizer
 ) -> dict[str, Any]:
-    """The manifest's `training`: config, data digests and counts, template digest, libraries, outcome."""
+    """The manifest's `training`: config, data digests and counts, chat template, libraries, outcome."""
     return {
         "recipe": config.recipe,
         "config": config.facts(),
         "data": data.facts(),
+        "chat_template": tokenizer.chat_template,
         "chat_template_sha256": template_digest(tokenizer),
         "eos_token": tokenizer.eos_token,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "dtype": learned.dtype,
         "steps": learned.steps,
+        "kept_step": learned.kept_step,
         "learning_rate": learned.learning_rate,
         "trainable_parameters": learned.trainable_parameters,
         "first_loss": learned.losses[0],
@@ -34,6 +40,20 @@ def training_facts(
     }
 
 
-def metrics(base: Mapping[str, float], adapter: Mapping[str, float]) -> dict[str, float]:
-    """The manifest's `metrics`: the adapter's held-out figures by name, the base's as `base.NAME`."""
-    return dict(adapter) | {f"base.{name}": value for name, value in base.items()}
+def inputs_digest(config: TrainConfig, base: Base, data: Prepared[Any], parent: Parent | None) -> str:
+    """sha256 of all that decides a run: config, base, rows, parent. The same digest, the same adapter."""
+    inputs = {
+        "config": config.facts(),
+        "base": base.digest,
+        "data": {name: part["sha256"] for name, part in data.facts().items()},
+        "parent": None if parent is None else parent.version.manifest_sha256,
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def metrics(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The manifest's `metrics`: the adapter's figures by name, those of base and parent as `base.NAME`."""
+    named = dict(figures.get("adapter", {}))
+    for who in ("base", "parent"):
+        named |= {f"{who}.{name}": value for name, value in figures.get(who, {}).items()}
+    return named

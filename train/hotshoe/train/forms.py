@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hotshoe.train.config import nearest
 from hotshoe.train.data import BadRow, Document, Example, Preference, Question, Turn, Verdict
+from hotshoe.train.reading import nearest
 
 _QUESTION: Mapping[str, frozenset[str]] = {
     "messages": frozenset({"messages"}),
@@ -112,7 +112,7 @@ def _only(row: Mapping[str, Any], known: frozenset[str]) -> None:
     """Refuse a key that nobody reads: it is a typing error, and what it holds would be lost."""
     for key in row:
         if key not in known | _FREE_KEYS:
-            raise BadRow(f"unknown key {key!r}{nearest(key, dict.fromkeys(sorted(known)))}")
+            raise BadRow(f"unknown key {key!r}{nearest(key, sorted(known))}")
 
 
 def _messages(value: object) -> Iterator[Turn]:

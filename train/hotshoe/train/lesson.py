@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hotshoe.train.checks import Check
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.machine import Machine
 from hotshoe.train.model import Model
@@ -33,10 +34,13 @@ class Lesson:
 @dataclass(frozen=True, slots=True)
 class Learned:
     """What a recipe did: its optimizer steps, the training loss of each in order, the peak rate, and the
-    name of the torch dtype that it computed in."""
+    name of the torch dtype that it computed in. checks: validation losses on the way; kept_step: the
+    step whose adapter is kept."""
 
     steps: int
     losses: tuple[float, ...]
     learning_rate: float
     trainable_parameters: int
     dtype: str
+    checks: tuple[Check, ...] = ()
+    kept_step: int = 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,16 @@ def continue_adapter(model: Model, folder: Path) -> Model:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, folder, is_trainable=True)
+
+
+@contextmanager
+def merged(model: Model) -> Iterator[None]:
+    """Fold the adapter into the base's weights for the block: the same answers, with fewer products."""
+    model.merge_adapter()
+    try:
+        yield
+    finally:
+        model.unmerge_adapter()
 
 
 def targets(model: Model, lora: LoraConfig) -> tuple[str, ...]:

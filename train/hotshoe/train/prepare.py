@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -53,11 +54,15 @@ class Part(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Prepared(Generic[R]):
-    """What a run learns from and is measured on; `notes` is what people should know about the rows."""
+    """What a run learns from and is measured on; `notes` is what people should know about the rows.
+
+    validation: sequences set aside from the training rows, for a look at the loss on the way.
+    """
 
     train: Part[R]
     heldout: Part[R] | None
     notes: tuple[Note, ...]
+    validation: tuple[Encoded, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         parts = {"train": self.train, "heldout": self.heldout}
@@ -71,11 +76,12 @@ def prepare(
     *,
     context: int,
     skip_bad: bool = False,
+    validate_seed: int | None = None,
 ) -> Prepared[R]:
     """Read and encode all rows; raise InvalidData that names every row that cannot be used.
 
     context: the most tokens the base takes. skip_bad: go on without the faulty rows, which are written
-    to `NAME.rejects.jsonl` beside the file they came from.
+    to `NAME.rejects.jsonl` beside the file they came from. validate_seed: draw validation rows with it.
     """
     limit = min(data.max_tokens or context, context)
 
@@ -87,7 +93,23 @@ def prepare(
     if heldout is not None:
         _refuse_leaks(train, heldout)
     notes = audit(train.rows, heldout.rows if heldout else (), tokenizer.all_special_tokens)
-    return Prepared(train, heldout, tuple(notes))
+    if validate_seed is None:
+        return Prepared(train, heldout, tuple(notes))
+    train, validation = _set_aside(train, data.validation_share, validate_seed)
+    return Prepared(train, heldout, tuple(notes), validation)
+
+
+def _set_aside(part: Part[R], share: float, seed: int) -> tuple[Part[R], tuple[Encoded, ...]]:
+    """Split rows off a part, at least one and never all."""
+    count = max(round(len(part.rows) * share), 1)
+    if count >= len(part.rows):
+        raise InvalidData(f"{len(part.rows)} training rows are too few to set {share:.0%} aside for checks")
+    aside = frozenset(random.Random(seed).sample(range(len(part.rows)), count))
+    kept = [index for index in range(len(part.rows)) if index not in aside]
+    validation = tuple(sequence for index in sorted(aside) for sequence in part.encoded[index])
+    rows = tuple(part.rows[index] for index in kept)
+    encoded = tuple(part.encoded[index] for index in kept)
+    return replace(part, rows=rows, encoded=encoded), validation
 
 
 def template_digest(tokenizer: Tokenizer) -> str:

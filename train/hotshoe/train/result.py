@@ -8,17 +8,18 @@ from pathlib import Path
 
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.train.audit import Note
+from hotshoe.train.checks import Check
+from hotshoe.train.gates import GateResult
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One held-out row with what was expected and what base and adapter said."""
+    """One held-out row with what was expected, and what `base`, `adapter` and perhaps `parent` said."""
 
     where: str
     prompt: str
     expected: str
-    base: str
-    adapter: str
+    answers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +27,31 @@ class TrainResult:
     """What a run made.
 
     folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`.
-    base, adapter: held-out figures by metric name, empty without held-out rows. main: the metric that
-    decides. losses: training loss of each step. notes: what is suspicious about the rows. seconds: wall
-    time of the whole run.
+    figures: held-out figures of `base`, `adapter` and perhaps `parent`, by metric name. main: the metric
+    that decides. losses: training loss of each step. checks: validation losses on the way; kept_step: the
+    step whose adapter was kept. gates: what must hold for a promotion, judged. notes: what is suspicious
+    about the rows. seconds: wall time of the whole run.
     """
 
     folder: Path
     manifest: Manifest
-    base: Mapping[str, float]
-    adapter: Mapping[str, float]
+    figures: Mapping[str, Mapping[str, float]]
     main: str
     steps: int
     losses: tuple[float, ...]
+    checks: tuple[Check, ...]
+    kept_step: int
     seconds: float
+    gates: tuple[GateResult, ...] = ()
     notes: tuple[Note, ...] = ()
     samples: tuple[Sample, ...] = field(repr=False, default=())
+
+    @property
+    def base(self) -> Mapping[str, float]:
+        """The base's held-out figures; empty without held-out rows."""
+        return self.figures.get("base", {})
+
+    @property
+    def adapter(self) -> Mapping[str, float]:
+        """The adapter's held-out figures; without held-out rows only what it forgot."""
+        return self.figures.get("adapter", {})

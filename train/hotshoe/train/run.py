@@ -6,8 +6,8 @@ Nothing here imports torch before the run begins, so that a refusal is instant.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.registry.base import BaseModel, fetch_base
 from hotshoe.train.config import TrainConfig
+from hotshoe.train.gates import judge_all
 from hotshoe.train.parent import Parent, Parents, fetch_parent
 from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
@@ -22,6 +23,7 @@ from hotshoe.train.result import Sample, TrainResult
 if TYPE_CHECKING:
     from hotshoe.train.evaluate import Exam, Heard
     from hotshoe.train.lesson import Learned
+    from hotshoe.train.machine import Machine
     from hotshoe.train.model import Model
     from hotshoe.train.prepare import Prepared
     from hotshoe.train.tokens import Tokenizer
@@ -40,6 +42,8 @@ def train(
     parents: the registry that `config.parent` is read from; needed only where there is one.
     skip_bad: go on without rows that cannot be used; they are written to `NAME.rejects.jsonl` beside
     the file they came from, each with its fault.
+    A run with `training.checkpoint_every_steps` that was killed goes on where it was when it is started
+    again with the same config, data and `out`.
     Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite),
     Unservable, or the registry's errors about the parent; whatever is raised, `out` is not written.
     """
@@ -49,122 +53,157 @@ def train(
     progress = progress or Silent()
     progress.stage("Prepare")
     base = fetch_base(config.base)
-    ref = config.parent_ref
-    parent = None if ref is None else fetch_parent(ref, parents, base)
+    parent = None if config.parent_ref is None else fetch_parent(config.parent_ref, parents, base)
 
     # Read when torch is loaded: threads that spin while they wait halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from hotshoe.train.quiet import quiet
 
-    with quiet(), tempfile.TemporaryDirectory(prefix="hotshoe-train-") as scratch:
-        outcome = _learn_and_measure(config, base, parent, Path(scratch), progress, skip_bad=skip_bad)
-        return _write(config, base, parent, outcome, out=out, begun=begun)
+    with quiet():
+        desk = _set_up(config, base, parent, skip_bad=skip_bad)
+        outcome = _learn(desk, out, progress)
+        return _write(desk, outcome, out=out, begun=begun)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Everything a run works on, read and checked; nothing is trained yet."""
+
+    config: TrainConfig
+    base: BaseModel
+    parent: Parent | None
+    machine: Machine
+    tokenizer: Tokenizer
+    data: Prepared[Any]
+    exam: Exam | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """A trained model that is still in memory, and what was found about it."""
+    """A trained model that is still in memory, and what was heard and measured on the way.
+
+    heard: answers of `base`, `parent` and `adapter`. figures: by the same names.
+    """
 
     model: Model
-    tokenizer: Tokenizer
-    data: Prepared[Any]
     learned: Learned
-    exam: Exam | None
-    before: Heard | None
-    after: Heard | None
+    heard: Mapping[str, Heard]
+    figures: Mapping[str, Mapping[str, float]]
 
 
-def _learn_and_measure(
-    config: TrainConfig,
-    base: BaseModel,
-    parent: Parent | None,
-    scratch: Path,
-    progress: Progress,
-    *,
-    skip_bad: bool,
-) -> _Outcome:
-    from hotshoe.train.baseline import remembered
+def _set_up(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_bad: bool) -> _Desk:
     from hotshoe.train.evaluate import Exam
-    from hotshoe.train.lesson import Lesson
     from hotshoe.train.machine import detect
-    from hotshoe.train.model import add_adapter, context_tokens, continue_adapter, load_base, load_tokenizer
+    from hotshoe.train.model import context_tokens, load_tokenizer
     from hotshoe.train.prepare import prepare
     from hotshoe.train.recipes import RECIPES
 
-    recipe = RECIPES[config.recipe]
     machine = detect(threads=config.training.threads)
     tokenizer = load_tokenizer(base.folder)
     data = prepare(
-        config.data, recipe.rows, tokenizer, context=context_tokens(base.folder), skip_bad=skip_bad
+        config.data,
+        RECIPES[config.recipe].rows,
+        tokenizer,
+        context=context_tokens(base.folder),
+        skip_bad=skip_bad,
+        validate_seed=config.training.seed if config.training.check_every_steps else None,
     )
     exam = None if data.heldout is None else Exam.of(data.heldout, config.evaluation)
-    model = load_base(base.folder, machine)
+    return _Desk(config, base, parent, machine, tokenizer, data, exam)
 
-    before = after = None
+
+def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
+    from hotshoe.train.baseline import remembered
+    from hotshoe.train.facts import inputs_digest
+    from hotshoe.train.lesson import Lesson
+    from hotshoe.train.model import add_adapter, continue_adapter, load_base, merged
+    from hotshoe.train.recipes import RECIPES
+    from hotshoe.train.scratch import scratch_for
+
+    config, exam, tokenizer = desk.config, desk.exam, desk.tokenizer
+    model = load_base(desk.base.folder, desk.machine)
+    heard: dict[str, Heard] = {}
     if exam is not None:
         progress.stage("Ask the base")
-        before = remembered(exam.key(base.base, machine), lambda: exam.sit(model, tokenizer, progress))
-
-    progress.stage("Train")
-    if parent is None:
+        key = exam.key(desk.base.base, desk.machine)
+        heard["base"] = remembered(key, lambda: exam.sit(model, tokenizer, progress))
+    if desk.parent is None:
         adapted = add_adapter(model, config.lora, seed=config.training.seed)
     else:
-        adapted = continue_adapter(model, parent.folder)
-    learned = recipe.learn(Lesson(adapted, tokenizer, data, config, machine, scratch, progress))
+        adapted = continue_adapter(model, desk.parent.folder)
+    if exam is not None and config.asks_parent:
+        progress.stage("Ask the parent")
+        with merged(adapted):
+            heard["parent"] = exam.sit(adapted, tokenizer, progress)
 
+    progress.stage("Train")
+    inputs = inputs_digest(config, desk.base.base, desk.data, desk.parent)
+    with scratch_for(out, inputs, keep=config.training.checkpoint_every_steps is not None) as scratch:
+        lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress)
+        learned = RECIPES[config.recipe].learn(lesson)
     if exam is not None:
         progress.stage("Ask the adapter")
-        # Merged, the answers come without the update's extra products: the same tokens, sooner.
-        adapted.merge_adapter()
-        after = exam.sit(adapted, tokenizer, progress)
-        adapted.unmerge_adapter()
-    return _Outcome(adapted, tokenizer, data, learned, exam, before, after)
+        with merged(adapted):
+            heard["adapter"] = exam.sit(adapted, tokenizer, progress)
+    return _Outcome(adapted, learned, heard, _figures(desk, adapted, heard))
 
 
-def _write(
-    config: TrainConfig,
-    base: BaseModel,
-    parent: Parent | None,
-    outcome: _Outcome,
-    *,
-    out: Path,
-    begun: float,
-) -> TrainResult:
+def _figures(desk: _Desk, model: Model, heard: Mapping[str, Heard]) -> dict[str, dict[str, float]]:
+    from hotshoe.train.forgetting import measure_drift
+
+    exam = desk.exam
+    figures = {} if exam is None else {who: exam.marks(answers) for who, answers in heard.items()}
+    if desk.config.evaluation.forgetting:
+        drift = measure_drift(model, desk.tokenizer)
+        figures.setdefault("base", {})["general_loss"] = drift.base_loss
+        figures.setdefault("adapter", {}).update(forgetting=drift.divergence, general_loss=drift.adapter_loss)
+    return figures
+
+
+def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainResult:
     from hotshoe.train import facts
     from hotshoe.train.package import write_package
 
-    exam = outcome.exam
-    before = exam.marks(outcome.before) if exam and outcome.before else {}
-    after = exam.marks(outcome.after) if exam and outcome.after else {}
+    config = desk.config
+    gates = judge_all(config.judged, outcome.figures) if config.gates else ()
     manifest = write_package(
         outcome.model,
         out,
         adapter=config.publish.adapter or "",
-        base=base,
-        training=facts.training_facts(config, outcome.data, outcome.learned, outcome.tokenizer),
-        metrics=facts.metrics(before, after),
-        parent=None if parent is None else str(parent.version),
+        base=desk.base,
+        training={
+            **facts.training_facts(config, desk.data, outcome.learned, desk.tokenizer),
+            "inputs_sha256": facts.inputs_digest(config, desk.base.base, desk.data, desk.parent),
+            "gates": [gate.facts() for gate in gates],
+        },
+        metrics=facts.metrics(outcome.figures),
+        parent=None if desk.parent is None else str(desk.parent.version),
     )
     return TrainResult(
         folder=out,
         manifest=manifest,
-        base=before,
-        adapter=after,
+        figures=outcome.figures,
         main=config.evaluation.deciding,
         steps=outcome.learned.steps,
         losses=outcome.learned.losses,
+        checks=outcome.learned.checks,
+        kept_step=outcome.learned.kept_step,
         seconds=time.monotonic() - begun,
-        notes=outcome.data.notes,
-        samples=_samples(outcome),
+        gates=gates,
+        notes=desk.data.notes,
+        samples=_samples(desk.exam, outcome.heard),
     )
 
 
-def _samples(outcome: _Outcome) -> tuple[Sample, ...]:
-    exam, before, after = outcome.exam, outcome.before, outcome.after
-    if exam is None or before is None or after is None:
+def _samples(exam: Exam | None, heard: Mapping[str, Heard]) -> tuple[Sample, ...]:
+    if exam is None:
         return ()
-    rows = zip(exam.examples, before.answers, after.answers, strict=True)
     return tuple(
-        Sample(row.where, row.prompt[-1].content, row.answer, base.text, adapter.text)
-        for row, base, adapter in rows
+        Sample(
+            where=row.where,
+            prompt=row.prompt[-1].content,
+            expected=row.answer,
+            answers={who: answers.answers[index].text for who, answers in heard.items()},
+        )
+        for index, row in enumerate(exam.examples)
     )

@@ -11,7 +11,10 @@ def learn(lesson: Lesson) -> Learned:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    rows = [{"input_ids": row.ids, "labels": row.labels} for row in lesson.data.train.sequences]
+    rows = [
+        {"input_ids": row.ids, "labels": row.labels, "row": number}
+        for number, row in enumerate(lesson.data.train.sequences)
+    ]
     trainer = SFTTrainer(
         model=lesson.model,
         args=SFTConfig(
@@ -19,6 +22,7 @@ def learn(lesson: Lesson) -> Learned:
             # Our rows carry their own labels and fit: trl must neither relabel nor cut them.
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
+            remove_unused_columns=False,
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=lesson.tokenizer,

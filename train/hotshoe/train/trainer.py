@@ -1,12 +1,18 @@
-"""What all recipes share around a transformers Trainer: arguments, progress, and the stop at a bad loss."""
+"""What recipes share around a transformers Trainer: arguments, progress, checks, checkpoints, finite loss."""
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import Refused
+from hotshoe.train.checks import checking
 from hotshoe.train.config import TrainingConfig
+from hotshoe.train.evaluate import mean_loss
 from hotshoe.train.lesson import Learned, Lesson
 from hotshoe.train.model import trainable_parameters
 from hotshoe.train.progress import Progress
@@ -28,6 +34,7 @@ def learning_rate(training: TrainingConfig, hidden_size: int) -> float:
 def common_arguments(lesson: Lesson) -> dict[str, Any]:
     """Arguments that every trl config takes."""
     training, machine = lesson.config.training, lesson.machine
+    saving = training.checkpoint_every_steps
     return {
         "output_dir": str(lesson.scratch),
         "max_steps": training.steps or -1,
@@ -48,37 +55,69 @@ def common_arguments(lesson: Lesson) -> dict[str, Any]:
         "dataloader_pin_memory": machine.device != "cpu",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",
+        "save_strategy": "steps" if saving else "no",
+        "save_steps": saving or 500,
+        "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
     }
 
 
 def run_trainer(trainer: Any, lesson: Lesson) -> Learned:
-    """Run a trl trainer to its end, reporting every step; raise Refused at the first non-finite loss."""
+    """Run a trl trainer to its end, from its last checkpoint if there is one, reporting every step.
+
+    Raises Refused at the first loss or gradient that is not finite, naming the rows of that step.
+    """
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    watch = _watch(lesson.progress)
-    trainer.add_callback(watch)
-    trainer.train()
+    remembering = _Remembering(trainer.data_collator, lesson)
+    trainer.data_collator = remembering
+    trainer.add_callback(_watch(lesson.progress, remembering.rows))
+    check = None
+    if lesson.config.training.check_every_steps is not None and lesson.data.validation:
+        check = _checking(lesson)
+        trainer.add_callback(check)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(lesson.scratch))
+    best = check.best() if check else None
     return Learned(
         steps=int(trainer.state.global_step),
-        losses=tuple(watch.losses),
+        losses=tuple(float(log["loss"]) for log in trainer.state.log_history if "loss" in log),
         learning_rate=float(trainer.args.learning_rate),
         trainable_parameters=trainable_parameters(trainer.model),
         dtype=lesson.machine.dtype,
+        checks=tuple(check.checks) if check else (),
+        kept_step=best.step if best else int(trainer.state.global_step),
     )
 
 
-def _watch(progress: Progress) -> Any:
+class _Remembering:
+    """A collator that knows the rows of the last batches, so that a bad loss can name them.
+
+    Rows carry their number in the column `row`, which no model may see.
+    """
+
+    def __init__(self, collate: Callable[[list[dict[str, Any]]], Any], lesson: Lesson) -> None:
+        self._collate = collate
+        self._places = [sequence.where for sequence in lesson.data.train.sequences]
+        self._batches: list[list[int]] = []
+        # The loader reads one batch ahead.
+        self._kept = lesson.config.training.accumulate_batches + 1
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any:
+        numbers = [int(example["row"]) for example in examples if "row" in example]
+        self._batches = [*self._batches, numbers][-self._kept :]
+        return self._collate([{k: v for k, v in example.items() if k != "row"} for example in examples])
+
+    def rows(self) -> Sequence[str]:
+        return [self._places[number] for batch in self._batches for number in batch]
+
+
+def _watch(progress: Progress, rows: Callable[[], Sequence[str]]) -> Any:
     """A transformers callback; made in here because its base class is slow to import."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.losses: list[float] = []
-
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             loss = (logs or {}).get("loss")
             if loss is None:
@@ -86,10 +125,37 @@ def _watch(progress: Progress) -> Any:
             norm = logs.get("grad_norm", 0.0)
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise Refused(
-                    f"step {state.global_step}: the loss is {loss} and the gradient's length {norm}; "
-                    "nothing was packaged. Lower training.learning_rate, or look for broken rows"
+                    f"step {state.global_step}: the loss is {loss} and the gradient's length {norm}; nothing "
+                    f"was packaged. Lower training.learning_rate, or look at these rows: {', '.join(rows())}"
                 )
-            self.losses.append(float(loss))
             progress.step(state.global_step, state.max_steps, float(loss))
 
     return Watch()
+
+
+def _checking(lesson: Lesson) -> Any:
+    training = lesson.config.training
+    pad, rows = lesson.tokenizer.pad_token_id, lesson.data.validation
+
+    def measure(model: Any) -> float:
+        model.eval()
+        return mean_loss(model, rows, pad=pad, batch_rows=lesson.config.evaluation.batch_rows)
+
+    assert training.check_every_steps is not None
+    return checking(training.check_every_steps, training.patience_checks, measure, lesson.scratch / "checks")
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; one that a kill cut short is removed.
+
+    transformers writes trainer_state.json last (Trainer._save_checkpoint), so where it reads, all is there.
+    """
+    whole: dict[int, Path] = {}
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_bytes())
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            whole[int(checkpoint.name.rpartition("-")[2])] = checkpoint
+    return str(whole[max(whole)]) if whole else None

@@ -1,0 +1,75 @@
+"""Reading a config file, and saying what is wrong with one in the words of the file."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from hotshoe.adapter.errors import InvalidConfig
+
+
+def read_toml(path: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """The file's tables with dotted keys set over them; raise InvalidConfig where it is no TOML.
+
+    overrides: values in TOML's notation; text that is no TOML value counts as a string.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidConfig(f"there is no config file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(f"{path} is not readable: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"{path} is not TOML: {error}") from error
+    for key, value in overrides.items():
+        _put(raw, key, value)
+    return raw
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Every fault on a line of its own."""
+    return "\n".join(f"  {_fault(model, fault)}" for fault in error.errors())
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for a word close to a known one, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _put(raw: dict[str, Any], dotted: str, value: str) -> None:
+    *tables, key = dotted.split(".")
+    for table in tables:
+        raw = raw.setdefault(table, {})
+        if not isinstance(raw, dict):
+            raise InvalidConfig(f"{dotted} cannot be set: {table} is a value, not a table")
+    try:
+        raw[key] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        raw[key] = value
+
+
+def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
+    """One line for one wrong key, in the words of the file."""
+    location = ".".join(str(part) for part in fault["loc"] if part != "function-after")
+    if fault["type"] == "extra_forbidden":
+        *tables, key = fault["loc"]
+        return f"{location}: unknown key{nearest(str(key), _keys_at(model, tables))}"
+    if fault["type"] == "missing":
+        return f"{location}: missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{location}: {message}" if location else message
+
+
+def _keys_at(model: type[BaseModel], tables: list[Any]) -> dict[str, object]:
+    for table in tables:
+        annotation = model.model_fields[table].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return {}
+        model = annotation
+    return {field.alias or name: field for name, field in model.model_fields.items()}
