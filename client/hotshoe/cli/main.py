@@ -9,6 +9,7 @@ import typer
 from hotshoe.cli import (
     inspecting,
     keys,
+    measuring,
     operating,
     queries,
     serving,
@@ -62,6 +63,8 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "evict": operating.evict,
         "watch": operating.watch,
         "drain": operating.drain,
+        "top": measuring.top,
+        "bench": measuring.bench,
     },
     "Look after": {
         "verify": upkeep.verify,
