@@ -31,6 +31,7 @@ with warnings.catch_warnings():
     # On import vLLM touches a name that torch has deprecated.
     warnings.simplefilter("ignore", FutureWarning)
     from vllm import AsyncEngineArgs
+    from vllm.config import StructuredOutputsConfig
     from vllm.exceptions import VLLMClientError
     from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
@@ -181,7 +182,7 @@ class VllmEngine:
     async def _settle(self) -> None:
         """Tell the core process what it can be told only once it is up; see that it is the right one."""
         with _translated():
-            await self._llm.collective_rpc("hotshoe_ignore_interrupts")
+            await self._llm.collective_rpc("hotshoe_follow_server")
             (operators,) = await self._llm.collective_rpc("hotshoe_operators")
         stock = not current_platform.is_cpu() or os.environ.get(lora_cpu.SWITCH) == lora_cpu.STOCK
         if not stock and operators != [lora_cpu.OPERATORS]:
@@ -221,6 +222,10 @@ def _start(config: VllmConfig) -> AsyncLLM:
                 lora_target_modules=list(config.targets),
                 distributed_executor_backend="uni",
                 worker_extension_cls="hotshoe.serve.lora_cpu.worker.WorkerExtension",
+                # A model that may write blanks for ever will: JSON comes without any.
+                structured_outputs_config=StructuredOutputsConfig(
+                    backend="xgrammar", disable_any_whitespace=True
+                ),
                 use_tqdm_on_load=False,
                 shutdown_timeout=0,
             ).create_engine_config()
