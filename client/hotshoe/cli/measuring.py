@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +64,8 @@ def bench(
     Without --rate a slow server is asked less often, so its times look better than callers would find
     them; with it, requests come whether the server keeps up or not.
     """
+    import asyncio  # 30 ms that help should not wait for.
+
     from hotshoe.client import AsyncClient
     from hotshoe.client.load import BASE, Load, send
     from hotshoe.client.retry import NEVER
