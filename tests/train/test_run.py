@@ -23,7 +23,8 @@ def test_a_run_learns_the_task_and_says_how_well(result: TrainResult) -> None:
     assert result.adapter["loss"] < result.base["loss"] / 2
     assert result.steps == len(result.losses) == 60
     assert result.losses[-1] < result.losses[0] / 4
-    assert result.adapter["forgetting"] > 0
+    assert result.base.keys() == result.adapter.keys()
+    assert result.adapter["forgetting"] > result.base["forgetting"] == 0
     assert result.samples[0].expected in PARTNERS.values()
 
 

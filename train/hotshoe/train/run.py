@@ -155,7 +155,8 @@ def _figures(desk: _Desk, model: Model, heard: Mapping[str, Heard]) -> dict[str,
     figures = {} if exam is None else {who: exam.marks(answers) for who, answers in heard.items()}
     if desk.config.evaluation.forgetting:
         drift = measure_drift(model, desk.tokenizer)
-        figures.setdefault("base", {})["general_loss"] = drift.base_loss
+        # From itself the base has not moved: so base and adapter have the same figures, side by side.
+        figures.setdefault("base", {}).update(forgetting=0.0, general_loss=drift.base_loss)
         figures.setdefault("adapter", {}).update(forgetting=drift.divergence, general_loss=drift.adapter_loss)
     return figures
 
