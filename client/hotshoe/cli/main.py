@@ -12,6 +12,7 @@ from hotshoe.cli import (
     measuring,
     operating,
     queries,
+    server,
     serving,
     tenants,
     training,
@@ -49,7 +50,7 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "diff": queries.diff,
     },
     "Serve": {
-        "serve": serving.serve,
+        "serve": server.serve,
         "generate": serving.generate,
         "tenant-key": tenants.tenant_key,
         "usage": usage.usage,

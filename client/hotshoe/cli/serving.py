@@ -1,14 +1,12 @@
-"""Verbs around a server: serve, generate."""
+"""The verb that asks."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.cli.connecting import (
     DEFAULT_TARGET,
     ApiKeyOption,
@@ -19,102 +17,7 @@ from hotshoe.cli.connecting import (
     TlsOption,
     tls_of,
 )
-from hotshoe.cli.verb import JsonOption, LedgerOption, RegistryOption, print_json, printable, verb
-
-
-@verb
-def serve(
-    base: Annotated[
-        str,
-        typer.Option("--base", metavar="FOLDER_OR_REPO", help="The frozen base model, loaded once."),
-    ],
-    listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to answer; port 0 takes a free one.")
-    ] = "127.0.0.1:50051",
-    registry: RegistryOption = None,
-    slots: Annotated[int, typer.Option(help="Adapters active in one step.")] = 8,
-    resident: Annotated[int, typer.Option(help="Adapters in the engine's memory.")] = 32,
-    max_rank: Annotated[int, typer.Option(help="The largest LoRA rank.")] = 16,
-    context_tokens: Annotated[
-        int | None, typer.Option(help="Prompt plus answer. Default: as much as base and memory allow.")
-    ] = None,
-    kv_cache_mib: Annotated[int, typer.Option(help="Memory for the KV cache, in MiB.")] = 1024,
-    sequences: Annotated[int, typer.Option(help="Answers in one step.")] = 64,
-    threads: Annotated[int, typer.Option(help="The engine's compute threads (CPU).")] = 1,
-    drain_seconds: Annotated[float, typer.Option(help="How long answers may finish after SIGTERM.")] = 30.0,
-    tenants: Annotated[
-        Path | None,
-        typer.Option("--tenants", metavar="FILE", help="Who may call, with what. Default: anybody."),
-    ] = None,
-    allow_open: Annotated[
-        bool, typer.Option("--allow-open", help="Listen beyond this machine without asking who calls.")
-    ] = False,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Speak TLS with this certificate (PEM).")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key (PEM).")
-    ] = None,
-    tls_client_ca: Annotated[
-        Path | None,
-        typer.Option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate of this CA."),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option("--metrics", metavar="HOST:PORT", help="Where Prometheus may ask. Default: nowhere."),
-    ] = None,
-    ledger: LedgerOption = None,
-    traces: Annotated[
-        bool,
-        typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says."),
-    ] = False,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, one object a line.")] = False,
-    log_level: Annotated[
-        str, typer.Option(help="debug, info (tells of every request), warning or error.")
-    ] = "warning",
-    log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Put prompts into the log, at level info.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Serve the base and every adapter of the registry over gRPC until SIGTERM."""
-    from hotshoe.serve.config import ServeConfig
-    from hotshoe.serve.logs import logging_to_stderr
-    from hotshoe.serve.start import serve_forever
-    from hotshoe.serve.tls import TlsFiles
-
-    if bool(tls_cert) != bool(tls_key) or (tls_client_ca and not tls_cert):
-        raise InvalidConfig("TLS needs --tls-cert and --tls-key together: give both")
-    config = ServeConfig(
-        base=base,
-        listen=listen,
-        registry=registry,
-        slots=slots,
-        resident=max(resident, slots),
-        max_rank=max_rank,
-        context_tokens=context_tokens,
-        kv_cache_bytes=kv_cache_mib << 20,
-        sequences=sequences,
-        threads=threads,
-        drain_seconds=drain_seconds,
-        tenants=tenants,
-        allow_open=allow_open,
-        tls=TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
-        metrics=metrics,
-        ledger=ledger,
-        traces=traces,
-        log_prompts=log_prompts,
-    )
-
-    def tell(address: str) -> None:
-        if as_json:
-            print_json({"address": address})
-        else:
-            typer.echo(f"serving {base} on {address}")
-        sys.stdout.flush()
-
-    with logging_to_stderr(as_json=log_json, level=log_level):
-        serve_forever(config, on_ready=tell)
+from hotshoe.cli.verb import JsonOption, print_json, printable, verb
 
 
 @verb

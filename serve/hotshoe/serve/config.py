@@ -13,6 +13,8 @@ from hotshoe.serve.tls import TlsFiles
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The slot ranks that vLLM takes (vllm.config.lora)."""
 
+RESIDENT = 32
+
 
 @dataclass(frozen=True, slots=True)
 class ServeConfig:
@@ -37,7 +39,7 @@ class ServeConfig:
     listen: str = "127.0.0.1:50051"
     registry: str | None = None
     slots: int = 8
-    resident: int = 32
+    resident: int = RESIDENT
     max_rank: int = 16
     context_tokens: int | None = None
     kv_cache_bytes: int = 1 << 30

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import uvloop
 
@@ -14,6 +14,7 @@ from hotshoe.registry import BaseModel, open_registry
 from hotshoe.registry.base import fetch_base
 from hotshoe.serve.config import ServeConfig, check_free
 from hotshoe.serve.identity import TenantsFile
+from hotshoe.serve.planning import Plan, make_plan, read_base_config
 from hotshoe.serve.server import serve_until_signal
 from hotshoe.serve.supervisor import SupervisedEngine
 from hotshoe.serve.tls import Certificate
@@ -22,11 +23,53 @@ from hotshoe.serve.vllm_config import VllmConfig
 log = logging.getLogger(__name__)
 
 
-def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
-    """Load the base, serve until SIGTERM or SIGINT, drain, stop. on_ready is told the address.
+def check(config: ServeConfig, given: Collection[str]) -> Plan:
+    """What serving would do, without doing it. given: the fields that were chosen; the others may change.
 
+    Raises what `serve_forever` raises before it loads anything.
+    """
+    _check_places(config)
+    base = fetch_base(config.base)
+    with open_registry(config.registry) as registry:
+        return make_plan(config, given, base, read_base_config(base.folder), registry)
+
+
+def serve_forever(
+    config: ServeConfig,
+    given: Collection[str],
+    *,
+    on_ready: Callable[[str], None],
+    on_progress: Callable[[str], None] = log.info,
+) -> None:
+    """Load the base, serve until SIGTERM or SIGINT, drain, stop.
+
+    given: the fields that were chosen; the others are fitted to what the registry holds and the machine
+    has. on_ready is told the address, on_progress what is going on until then.
     Raises AddressInUse or InvalidConfig before anything is loaded, BaseNotFound, EngineUnavailable.
     """
+    on_progress(f"fetching {config.base}")
+    plan = check(config, given)
+    on_progress(describe(plan))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(plan, functools.partial(_settle, on_ready), on_progress))
+
+
+def describe(plan: Plan) -> str:
+    """The plan in a line."""
+    config = plan.config
+    kv = f"{config.kv_cache_bytes >> 20} MiB of KV cache"
+    if plan.kv_tokens is not None:
+        kv += f" ({plan.kv_tokens} tokens)"
+    servable = sum(not each.problem for each in plan.forecasts)
+    return (
+        f"{plan.base.base}: {config.slots} slots of rank {config.max_rank}, {config.resident} adapters in "
+        f"memory, {kv}, {config.sequences} answers at once; {servable} of {len(plan.forecasts)} promoted "
+        "versions can be served"
+    )
+
+
+def _check_places(config: ServeConfig) -> None:
+    """Raise for an address that is taken, or a file that cannot be read, before anything is loaded."""
     check_free(config.listen)
     if config.tls:
         Certificate(config.tls)
@@ -34,17 +77,17 @@ def serve_forever(config: ServeConfig, *, on_ready: Callable[[str], None]) -> No
         TenantsFile(config.tenants)
     if config.metrics:
         check_free(config.metrics)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, functools.partial(_settle, on_ready)))
 
 
-async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+async def _serve(plan: Plan, on_ready: Callable[[str], None], on_progress: Callable[[str], None]) -> None:
+    on_progress("starting the engine")
     from hotshoe.serve.vllm_engine import start_vllm_engine  # Seconds of imports.
 
-    base = await asyncio.to_thread(fetch_base, config.base)
-    start = functools.partial(start_vllm_engine, _engine_config(config, base))
+    config = plan.config
+    start = functools.partial(start_vllm_engine, _engine_config(config, plan.base))
     with open_registry(config.registry) as registry:
         engine = SupervisedEngine(await start(), start)
+        on_progress("the engine is up; generating a first token")
         try:
             await serve_until_signal(config, engine, registry, on_ready=on_ready)
         finally:

@@ -1,0 +1,128 @@
+"""What a server would hold, worked out before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.adapters import LEGAL, SUPPORT, leave_manifest, make_adapter, make_base
+from support.lora import BASE_CONFIG
+
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry import Registry, open_registry
+from hotshoe.serve import start
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.planning import (
+    adapter_bytes,
+    available_memory,
+    kv_bytes_per_token,
+    make_plan,
+    read_base_config,
+)
+
+SMOLLM2: dict[str, Any] = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """acme/support v1 (prod) and v2 on the base `tiny`; globex/legal v1 on another base."""
+    base, other = make_base(tmp_path / "base"), make_base(tmp_path / "other", "another")
+    with open_registry(tmp_path / "registry", cache=tmp_path / "cache") as opened:
+        for seed in (1, 2):
+            opened.publish(make_adapter(tmp_path / f"a{seed}", seed), SUPPORT, base=base)
+        opened.publish(make_adapter(tmp_path / "l", 3), LEGAL, base=other)
+        opened.promote(SUPPORT, "prod", 1)
+        yield opened
+
+
+def test_the_sizes_are_those_of_the_real_model() -> None:
+    assert kv_bytes_per_token(SMOLLM2) == 2 * 30 * 3 * 64 * 4
+    assert adapter_bytes(SMOLLM2, 16) == 19_537_920  # The 19.6 MB that such an adapter has on disk.
+
+
+@pytest.mark.parametrize("config", [{}, {"hidden_size": None}, {"hidden_size": "x"}])
+def test_what_the_config_does_not_say_is_unknown(config: dict[str, Any]) -> None:
+    assert kv_bytes_per_token(config) is None
+    assert adapter_bytes(config, 16) is None
+
+
+def test_a_plan_judges_what_aliases_point_to_and_else_the_newest(tmp_path: Path, registry: Registry) -> None:
+    base = make_base(tmp_path / "base")
+    plan = make_plan(ServeConfig(base="b"), set(), base, read_base_config(base.folder), registry)
+    found = {each.version: each.problem for each in plan.forecasts}
+    assert set(found) == {"acme/support@v1", "globex/legal@v1"}
+    assert found["acme/support@v1"] == ""
+    assert "another base" in found["globex/legal@v1"]
+
+
+def test_a_rank_over_the_slots_is_told_before_it_is_refused(tmp_path: Path, registry: Registry) -> None:
+    base = make_base(tmp_path / "base")
+    name = AdapterName("acme", "wide")
+    folder = leave_manifest(make_adapter(tmp_path / "wide", 4), base.base)
+    registry.publish(folder, name, base=base)
+    config = ServeConfig(base="b", max_rank=8)
+    plan = make_plan(config, {"max_rank"}, base, BASE_CONFIG, registry)
+    assert plan.config.max_rank == 8
+    assert all(each.rank <= 8 for each in plan.forecasts)
+
+
+def test_what_was_given_stays_and_the_rest_is_fitted(tmp_path: Path, registry: Registry) -> None:
+    base = make_base(tmp_path / "base")
+    given: dict[str, Any] = {
+        "slots": 3,
+        "resident": 5,
+        "max_rank": 64,
+        "kv_cache_bytes": 2 << 20,
+        "context_tokens": 256,
+    }
+    config = ServeConfig(base="b", **given)
+    assert make_plan(config, given, base, SMOLLM2, registry).config == config
+    fitted = make_plan(ServeConfig(base="b"), {"kv_cache_bytes"}, base, SMOLLM2, registry).config
+    assert (fitted.slots, fitted.max_rank, fitted.context_tokens) == (8, 16, 8192)
+
+
+def test_a_context_is_no_longer_than_the_cache(tmp_path: Path, registry: Registry) -> None:
+    base = make_base(tmp_path / "base")
+    config = ServeConfig(base="b", kv_cache_bytes=64 << 20)
+    plan = make_plan(config, {"kv_cache_bytes"}, base, SMOLLM2, registry)
+    assert plan.kv_tokens is not None
+    assert plan.config.context_tokens is not None
+    assert plan.kv_tokens - 128 < plan.config.context_tokens <= plan.kv_tokens
+    assert plan.context_tokens == plan.config.context_tokens
+
+
+def test_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path: Path) -> None:
+    assert available_memory(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2048 kB\n")
+    assert available_memory(tmp_path) == 2 << 20
+    cgroup = tmp_path / "sys/fs/cgroup"
+    cgroup.mkdir(parents=True)
+    (cgroup / "memory.current").write_text("1000\n")
+    (cgroup / "memory.max").write_text("max\n")
+    assert available_memory(tmp_path) == 2 << 20
+    (cgroup / "memory.max").write_text("5000\n")
+    assert available_memory(tmp_path) == 4000
+
+
+def test_checking_loads_nothing_and_says_it_in_a_line(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTSHOE_CACHE", str(tmp_path / "cache"))
+    base = tmp_path / "served"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps(SMOLLM2))
+    config = ServeConfig(base=str(base), registry=registry.url, listen="127.0.0.1:0")
+    line = start.describe(start.check(config, {"base", "listen"}))
+    assert "8 slots of rank 16" in line
+    assert "0 of 2 promoted versions can be served" in line
