@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 from rich.console import Console
@@ -149,10 +150,7 @@ def server() -> Iterator[str]:
     ) as process:
         try:
             assert process.stdout is not None
-            printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
-            if process.poll() is not None:
-                sys.exit("demo: the server did not start")
-            yield json.loads(printed)["address"]
+            yield address_in(process.stdout)
         finally:
             process.terminate()
             try:
@@ -162,6 +160,16 @@ def server() -> Iterator[str]:
                 sys.exit("demo: the server did not stop in time")
     check(process.returncode == 0, "the server drained and ended by itself")
     check(not any(session_of(pid) == process.pid for pid in psutil.pids()), "no process is left")
+
+
+def address_in(output: IO[str]) -> str:
+    """The address that a server prints as JSON once it is ready."""
+    printed = ""
+    for line in output:
+        printed += line
+        if line == "}\n":
+            return str(json.loads(printed)["address"])
+    sys.exit(f"demo: the server ended before it was ready: {printed or 'see above'}")
 
 
 def session_of(pid: int) -> int | None:

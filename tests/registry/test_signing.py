@@ -65,6 +65,12 @@ def test_a_broken_signature_file_is_untrusted(data: bytes) -> None:
         Signature.parse(data)
 
 
+def test_an_empty_passphrase_is_no_passphrase_and_makes_no_key(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match="passphrase is empty"):
+        keygen(tmp_path / "key", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("passphrase", [None, "correct horse"])
 def test_a_saved_key_signs_the_same_and_is_its_owners_alone(tmp_path: Path, passphrase: str | None) -> None:
     path = tmp_path / "keys" / "acme.pem"

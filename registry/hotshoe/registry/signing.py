@@ -139,10 +139,12 @@ class SigningKey:
         """Write PEM (PKCS#8), readable by its owner alone, encrypted if there is a passphrase.
 
         Never overwrites: a lost private key cannot be made again. Raises InvalidConfig where `path` exists
-        or cannot be written.
+        or cannot be written, and for an empty passphrase, which would leave the key open.
         """
         encryption: KeySerializationEncryption = NoEncryption()
-        if passphrase:
+        if passphrase is not None:
+            if not passphrase:
+                raise InvalidConfig("the passphrase is empty: give one, or None for a key in the clear")
             encryption = BestAvailableEncryption(passphrase.encode())
         pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
         try:
