@@ -69,6 +69,22 @@ def test_after_an_outage_the_news_are_known(desk: Desk, line: FailingStore, open
     assert remote.resolve(ref("acme/support@prod")).number == 2
 
 
+def test_who_asks_for_what_is_true_now_is_never_told_what_was(
+    desk: Desk, line: FailingStore, open_remote: OpenRemote
+) -> None:
+    for seed in (1, 2):
+        desk.publish(seed)
+    desk.registry.promote(SUPPORT, "prod", 1)
+    remote, prod = open_remote(), ref("acme/support@prod")
+    remote.resolve(prod)
+    desk.registry.promote(SUPPORT, "prod", 2)
+    line.refs_lost = 2
+    assert remote.resolve(prod).number == 1
+    with pytest.raises(RegistryUnavailable):
+        remote.targets(prod, fresh=True)
+    assert [target.version.number for target in remote.targets(prod, fresh=True)] == [2]
+
+
 def test_a_broken_memory_on_disk_is_as_good_as_none(
     desk: Desk, line: FailingStore, open_remote: OpenRemote, tmp_path: Path
 ) -> None:

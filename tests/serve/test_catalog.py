@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.adapters import LEGAL, SUPPORT, make_adapter, make_base, ref
+from support.outage import FailingStore
 from support.recorder import Recorder, Shelves, until_idle
 
 from hotshoe.adapter.errors import (
@@ -23,6 +24,9 @@ from hotshoe.adapter.errors import (
 )
 from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.registry import Change, Registry, Target, open_registry
+from hotshoe.registry.cache import Cache
+from hotshoe.registry.knowledge import Knowledge
+from hotshoe.registry.recollection import Recollection
 from hotshoe.serve import catalog as catalog_module
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.pool import AdapterPool
@@ -38,9 +42,9 @@ class Unsteady(Registry):
         self.fault: Exception | None = None
         self.before_answering: Callable[[], None] = lambda: None
 
-    def targets(self, ref: AdapterRef) -> tuple[Target, ...]:
+    def targets(self, ref: AdapterRef, *, fresh: bool = False) -> tuple[Target, ...]:
         self.asked[str(ref)] += 1
-        found = super().targets(ref)
+        found = super().targets(ref, fresh=fresh)
         self.before_answering()
         return found
 
@@ -215,6 +219,22 @@ async def test_a_load_that_fails_for_now_is_tried_again(
         assert await server.now() == "acme/support@v1"
         server.engine.faults.clear()
         await server.answers_with("@v2")
+
+
+async def test_a_move_that_is_told_while_the_registry_fails_once_is_not_lost(
+    registry: Unsteady, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "FIRST_RETRY_SECONDS", 0.01)
+    line = FailingStore(registry.store)
+    knowledge = Knowledge(line, Recollection(tmp_path / "knowledge", line.url), fresh_seconds=30)
+    distant = Registry(line, knowledge, Cache(tmp_path / "distant"))
+    async with watching(Unsteady(distant)) as server:
+        await server.use()
+        line.refs_lost = 1
+        registry.promote(SUPPORT, "prod", 2)
+        await server.answers_with("@v2")
+        assert not line.refs_lost
+        await server.eventually(lambda: not server.catalog.stuck())
 
 
 async def test_a_slow_load_of_one_does_not_hold_up_the_others(registry: Unsteady) -> None:

@@ -15,13 +15,14 @@ from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Public
 class FailingStore:
     """Another store behind a line that fails. It cannot say cheaply that nothing changed, like the Hub.
 
-    down: no call gets through. answers_lost: that many of the next moves and versions happen unheard.
+    down: no call gets through. refs_lost: that many of the next calls of `refs` do not. answers_lost: that many of the next moves and versions happen unheard.
     requests: the names of the calls that got through, for those who count them.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.down = False
+        self.refs_lost = 0
         self.answers_lost = 0
         self.requests: list[str] = []
 
@@ -36,6 +37,9 @@ class FailingStore:
         return self._line("survey").survey()
 
     def refs(self, adapter: AdapterName) -> Refs:
+        if self.refs_lost:
+            self.refs_lost -= 1
+            raise RegistryUnavailable(f"{self.url} did not answer this once")
         return self._line("refs").refs(adapter)
 
     def publications(self, adapter: AdapterName) -> Mapping[str, Publication]:

@@ -60,14 +60,21 @@ class Knowledge:
         self._kept: dict[AdapterName, Recalled] = {}
         self._lock = threading.Lock()
 
-    def refs(self, adapter: AdapterName) -> Refs:
-        """Refs that may be believed now: from memory if they are there, and if nothing else can be had."""
+    def refs(self, adapter: AdapterName, *, fresh: bool = False) -> Refs:
+        """Refs that may be believed now: from memory if they are there, and if nothing else can be had.
+
+        fresh: as the store has them at this moment, or RegistryUnavailable; nothing older will do.
+        """
         # Asked before the refs are read: a change in between makes them old, never wrongly fresh.
         generation = self._store.generation()
         stamp = time.monotonic() if generation is None else generation
         known = self._refs.get(adapter)
-        if known is not None and (
-            known.stamp == stamp if generation is not None else stamp - known.stamp < self._fresh_seconds
+        if (
+            not fresh
+            and known is not None
+            and (
+                known.stamp == stamp if generation is not None else stamp - known.stamp < self._fresh_seconds
+            )
         ):
             return known.refs
         try:
@@ -76,9 +83,13 @@ class Knowledge:
             self._refs.pop(adapter, None)
             raise
         except RegistryUnavailable as error:
+            if fresh:
+                raise
             known = self._last_known(adapter, error)
-            # Believed again for a while, so that an outage is not made worse by everybody asking.
-            self._refs[adapter] = _Known(stamp, known.refs, known.at)
+            # Believed again for a while, so that an outage is not made worse by everybody asking. Not so
+            # where only a change would end that while, and may have come already.
+            if generation is None:
+                self._refs[adapter] = _Known(stamp, known.refs, known.at)
             return known.refs
         now = datetime.now(UTC)
         self._refs[adapter] = _Known(stamp, refs, now)

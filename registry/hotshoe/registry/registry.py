@@ -99,13 +99,14 @@ class Registry:
         """
         return choose(self.targets(ref), session).version
 
-    def targets(self, ref: AdapterRef) -> tuple[Target, ...]:
+    def targets(self, ref: AdapterRef, *, fresh: bool = False) -> tuple[Target, ...]:
         """The versions that `ref` may name now, by weight: one, unless it is an alias that splits.
 
-        Otherwise as `resolve`, for those who resolve many times from their own memory.
+        Otherwise as `resolve`, for those who resolve many times from their own memory. fresh: what the
+        store says now, and RegistryUnavailable where it does not answer, whatever is known from before.
         """
         selector = ref.selector or Alias(DEFAULT_ALIAS)
-        refs = self._known.refs(ref.adapter)
+        refs = self._known.refs(ref.adapter, fresh=fresh)
         if isinstance(selector, Alias):
             return self._known.pointing(refs, selector.name).to
         if isinstance(selector, VersionNumber):

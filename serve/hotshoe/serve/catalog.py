@@ -177,7 +177,8 @@ class Catalog:
             pause = min(pause * 2, LONGEST_RETRY_SECONDS)
 
     async def _switch(self, ref: AdapterRef) -> None:
-        new = await asyncio.to_thread(self._registry.targets, ref)
+        # A move is told once: what was known before it, believed again in an outage, would lose it.
+        new = await asyncio.to_thread(self._registry.targets, ref, fresh=True)
         if self._known.get(ref) in (None, new):
             return
         for target in new:
