@@ -21,6 +21,7 @@ from support.lora import BASE_CONFIG
 from hotshoe.adapter.errors import Draining
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.client import Client
+from hotshoe.client.retry import NEVER
 from hotshoe.registry import fetch_base, open_registry
 from hotshoe.wire.values import Delta, Finished
 
@@ -101,7 +102,7 @@ def test_generate_reads_standard_input_and_prints_json(start: Start) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_streams_finish_and_refuses_new_ones(start: Start, number: signal.Signals) -> None:
     process, address = start(0.05)
-    with Client(address, timeout_seconds=20) as client:
+    with Client(address, timeout_seconds=20, retry=NEVER) as client:
         stream = client.stream("x" * 30, adapter="acme/support")
         events = [next(stream), next(stream)]
         process.send_signal(number)

@@ -25,6 +25,7 @@ from hotshoe.adapter.errors import (
 )
 from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.client import AsyncClient, Client
+from hotshoe.client.retry import NEVER
 from hotshoe.wire.values import (
     AdapterSummary,
     Chat,
@@ -226,7 +227,7 @@ async def test_a_target_where_nothing_runs_is_named_with_what_to_do(kind: str) -
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{free.getsockname()[1]}"
-    async with connected(kind, target) as client:
+    async with connected(kind, target, retry=NEVER) as client:
         for call in (client.generate("hi"), client.stream("hi"), client.adapters()):
             with pytest.raises(Unavailable, match=rf"{target} does not answer.*`hotshoe serve` starts one"):
                 await call

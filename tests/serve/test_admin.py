@@ -25,6 +25,7 @@ from hotshoe.adapter.errors import (
 )
 from hotshoe.client import AdminClient, AsyncClient
 from hotshoe.client.health import is_ready
+from hotshoe.client.retry import NEVER
 from hotshoe.wire.admin import Happening, State, What
 from hotshoe.wire.values import Sampling
 
@@ -164,7 +165,10 @@ async def test_a_watcher_is_told_what_happens(served: Served, admin: AdminClient
 
 
 async def test_a_drained_server_finishes_what_it_has_refuses_what_comes_and_says_so(tmp_path: Path) -> None:
-    async with echo_server(tmp_path, token_seconds=0.05) as served, AsyncClient(served.address) as client:
+    async with (
+        echo_server(tmp_path, token_seconds=0.05) as served,
+        AsyncClient(served.address, retry=NEVER) as client,
+    ):
         stream = client.stream("hello hello hello")
         await anext(stream)
         with AdminClient(served.address) as admin:

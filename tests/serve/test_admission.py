@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support.recorder import until_idle
 
-from hotshoe.adapter.errors import Draining, Exhausted
+from hotshoe.adapter.errors import DeadlineExceeded, Draining, Exhausted
 from hotshoe.serve.admission import Admission, Place
 from hotshoe.serve.fairness import FairQueue
 from hotshoe.serve.tenants import ANYONE, Limits, Tenant
@@ -162,6 +162,11 @@ async def test_a_deadline_that_the_line_would_eat_is_refused_at_once() -> None:
         await until_idle()
         assert not patient.done()
         patient.cancel()
+
+
+async def test_a_deadline_that_is_over_is_over() -> None:
+    with pytest.raises(DeadlineExceeded):
+        await _enter(make(), seconds_left=0)
 
 
 async def _enter(admission: Admission, seconds_left: float) -> None:

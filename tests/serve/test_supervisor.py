@@ -15,6 +15,7 @@ from support.serving import open_shop
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig, Unavailable
 from hotshoe.client import AsyncClient
 from hotshoe.client.health import is_ready
+from hotshoe.client.retry import NEVER
 from hotshoe.serve import supervisor as supervisor_module
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.echo_engine import EchoEngine
@@ -168,7 +169,10 @@ async def test_a_server_whose_engine_dies_says_so_and_is_there_again(tmp_path: P
 
         engine = SupervisedEngine(await start(), start)
         config = ServeConfig(base="echo", listen="127.0.0.1:0", slots=4, resident=4)
-        async with running(config, engine, shop.registry) as server, AsyncClient(server.address) as client:
+        async with (
+            running(config, engine, shop.registry) as server,
+            AsyncClient(server.address, retry=NEVER) as client,
+        ):
             await client.generate("hi", adapter="acme/support")
             await server.pool.pin(server.pool.resident()[0])
             workshop.gate.clear()

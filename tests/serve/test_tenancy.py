@@ -22,6 +22,7 @@ from hotshoe.adapter.errors import (
     Unauthenticated,
 )
 from hotshoe.client import AsyncClient
+from hotshoe.client.retry import NEVER
 from hotshoe.serve.tenants import key_hash
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.v1 import inference_pb2_grpc
@@ -112,7 +113,7 @@ async def test_an_answer_is_no_longer_than_the_tenant_may_have(served: Served) -
 
 
 async def test_a_limit_says_when_to_come_back(served: Served) -> None:
-    async with AsyncClient(served.address, api_key="hs_tiny") as client:
+    async with AsyncClient(served.address, api_key="hs_tiny", retry=NEVER) as client:
         many = await asyncio.gather(*(client.generate("hi") for _ in range(8)), return_exceptions=True)
     refused = [each for each in many if isinstance(each, Exhausted)]
     assert 1 <= len(refused) <= 7
@@ -150,7 +151,7 @@ async def test_a_flood_of_one_tenant_leaves_anothers_first_tokens_where_they_wer
     path.write_text(TENANTS)
     async with (
         echo_server(tmp_path, tenants=path, sequences=16, token_seconds=0.02) as server,
-        AsyncClient(server.address, api_key="hs_acme") as flooder,
+        AsyncClient(server.address, api_key="hs_acme", retry=NEVER) as flooder,
         AsyncClient(server.address, api_key="hs_globex") as other,
     ):
 
@@ -213,7 +214,7 @@ async def test_draining_says_so_to_who_comes_then(tmp_path: Path) -> None:
 
     async with contextlib.AsyncExitStack() as clients:
         async with echo_server(tmp_path, token_seconds=0.02) as server:
-            client = await clients.enter_async_context(AsyncClient(server.address))
+            client = await clients.enter_async_context(AsyncClient(server.address, retry=NEVER))
             stream = client.stream("x" * 40)
             assert isinstance(await anext(stream), Resolved)
             late: list[type] = []

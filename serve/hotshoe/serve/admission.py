@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
-from hotshoe.adapter.errors import Draining, Exhausted
+from hotshoe.adapter.errors import DeadlineExceeded, Draining, Exhausted
 from hotshoe.serve.fairness import FairQueue, Ticket
 from hotshoe.serve.limits import Bucket
 from hotshoe.serve.tenants import Limits, Tenant
@@ -103,7 +103,7 @@ class Admission:
 
         adapter: its engine name, empty for the base. answers: how many are generated at once.
         seconds_left: until the request's deadline. Raises Exhausted where the line is full, or so long
-        that the deadline would pass in it.
+        that the deadline would pass in it; DeadlineExceeded if it has.
         """
         self._check_line(tenant, seconds_left)
         now = self._clock()
@@ -206,6 +206,8 @@ class Admission:
             raise _over(tenant, f"{tenant.limits.queued} requests in line", wait)
         if self._queue.waiting >= QUEUED:
             raise Exhausted(f"{QUEUED} requests are in line, and more do not fit", retry_seconds=wait)
+        if seconds_left is not None and seconds_left <= 0:
+            raise DeadlineExceeded("the deadline passed before the request could stand in line: allow more")
         if seconds_left is not None and wait > seconds_left:
             raise Exhausted(
                 f"the line takes about {wait:.1f} s, and the deadline is in {seconds_left:.1f} s: allow more "
