@@ -13,7 +13,10 @@ from hotshoe.serve.lora_cpu.loading import SlicingWorkerManager
 
 
 def install() -> None:
-    """Use our operators and our manager of adapters, and zero KV blocks before they are used again."""
+    """Use our operators and our manager of adapters, zero KV blocks before reuse, and compile nothing."""
+    # vLLM compiles small functions of the sampler when a request first needs them (log probabilities do).
+    # That takes a C++ compiler, and seconds in which nobody gets a token; without one the engine dies.
+    CpuPlatform.simple_compile_backend = "eager"
     CpuPlatform.get_punica_wrapper = classmethod(_operators)
     lora_model_runner_mixin.LRUCacheWorkerLoRAManager = SlicingWorkerManager
     # A finished request may leave NaN or Inf in its KV blocks (a finite adapter can overflow on some
