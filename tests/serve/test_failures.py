@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from support.recorder import version
 
@@ -75,3 +77,13 @@ def test_listeners_hear_of_every_failure_and_only_what_lies_in_the_version_is_re
             raise error
     assert heard == ["acme/a@v1 REGISTRY_UNAVAILABLE", "acme/a@v1 UNSERVABLE"]
     assert failures.known() == {one.engine_name: error}
+
+
+def test_a_full_disk_is_the_machines_fault_and_not_remembered_against_the_version() -> None:
+    failures = Failures()
+    with (
+        pytest.raises(RegistryUnavailable, match=r"acme/a@v1 could not .* No space left"),
+        failures.watching(version("a")),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/cache/adapters/blob")
+    assert failures.known() == {}

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from hotshoe.adapter.errors import AdapterLoadFailed, HotshoeError, Refused
+from hotshoe.adapter.errors import AdapterLoadFailed, HotshoeError, Refused, RegistryUnavailable
 from hotshoe.adapter.version import Version
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,16 @@ class Failures:
             log.warning("loading %s failed: %s", version, error)
             self._note(version, error)
             raise
+        except OSError as error:
+            # A full disk or a lost mount is this machine's: the version may be loaded once that is mended.
+            log.error("loading %s failed: %s", version, error)
+            unavailable = RegistryUnavailable(
+                f"{version} could not be read or kept on the server's machine: {error.strerror or error}; "
+                "its operators should look at disk and rights, then try again",
+                details={"adapter": str(version.adapter), "version": version.tag},
+            )
+            self._note(version, unavailable)
+            raise unavailable from error
         except Exception as error:
             log.exception("loading %s failed", version)
             failure = AdapterLoadFailed(
