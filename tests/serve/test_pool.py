@@ -306,6 +306,45 @@ async def test_an_engine_that_cannot_unload_does_not_hold_up_the_next_load() -> 
             await use(pool, B)
 
 
+@pytest.mark.parametrize("fault", [EngineUnavailable("busy"), ZeroDivisionError("of all things")])
+async def test_an_unload_that_fails_is_not_blamed_on_the_adapter_that_comes_next(fault: Exception) -> None:
+    async with make(capacity=1) as (pool, engine, shelves, _):
+        await use(pool, A)
+        engine.clinging = fault
+        await use(pool, B)
+        assert (pool.resident(), shelves.still_out()) == ([B], {B})
+
+
+async def test_a_folder_that_comes_after_the_engine_died_is_given_back() -> None:
+    async with make() as (pool, _, shelves, _):
+        shelves.gate.clear()
+        waiting = asyncio.create_task(use(pool, A))
+        await until_idle()
+        await pool.on_engine_lost()
+        with pytest.raises(EngineUnavailable):
+            await waiting
+        assert shelves.taken[A] == 1
+        shelves.gate.set()
+        await until_idle()
+        assert not shelves.still_out()
+
+
+async def test_an_adapter_that_the_next_engine_does_not_know_is_no_fault_of_the_adapters() -> None:
+    async with make() as (pool, engine, _, _):
+
+        async def use_unknown(*, lost: bool) -> None:
+            async with pool.lease(A) as lease:
+                if lost:
+                    await pool.on_engine_lost()
+                raise AdapterLoadFailed(f"{lease.adapter.name} is not in the engine")
+
+        with pytest.raises(EngineUnavailable, match="try again"):
+            await use_unknown(lost=True)
+        engine.held.clear()
+        with pytest.raises(AdapterLoadFailed):
+            await use_unknown(lost=False)
+
+
 async def test_an_engine_that_was_lost_leaves_nothing_behind_in_the_pool() -> None:
     async with make(capacity=2) as (pool, engine, shelves, _):
         done = asyncio.Event()

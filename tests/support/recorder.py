@@ -27,7 +27,8 @@ class Recorder(EchoEngine):
     """Takes any adapter without looking at its files.
 
     held: what is added now, by adapter name and tag. most: the most that ever was. added, removed: ids in
-    order. gate: adding waits until it is set. faults: adding `acme/NAME` raises this.
+    order. gate: adding waits until it is set. faults: adding `acme/NAME` raises this. clinging: removing
+    any raises this.
     """
 
     def __init__(self, *, context_tokens: int = 2048, token_seconds: float = 0.0) -> None:
@@ -39,6 +40,7 @@ class Recorder(EchoEngine):
         self.gate = asyncio.Event()
         self.gate.set()
         self.faults: dict[str, BaseException] = {}
+        self.clinging: BaseException | None = None
 
     async def add(self, adapter: EngineAdapter) -> None:
         self._ensure_alive()
@@ -55,6 +57,8 @@ class Recorder(EchoEngine):
         self._ensure_alive()
         self.removed.append(adapter.id)
         await asyncio.sleep(0)
+        if self.clinging is not None:
+            raise self.clinging
         del self.held[adapter.id]
         await super().remove(adapter)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import functools
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from hotshoe.adapter.version import Version
 from hotshoe.serve.failures import Failures
 
-FETCHES_AT_ONCE = 8
+log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+FETCHES_AT_ONCE = 8
 
 
 class Source(Protocol):
@@ -38,12 +39,19 @@ class Fetcher:
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def take(self, version: Version) -> Path:
-        """The version's verified folder, there until it is given back."""
-        return await self._in_thread(self._source.take, version)
+        """The version's verified folder, there until it is given back; cancelled, nothing is to give back."""
+        taking = self._threads.submit(self._source.take, version)
+        try:
+            return await asyncio.wrap_future(taking)
+        except asyncio.CancelledError:
+            # The thread goes on if it has begun, and nobody else would give back what it gets.
+            taking.add_done_callback(functools.partial(self._give_back_unasked, version))
+            raise
 
     async def give_back(self, version: Version) -> None:
-        """The folder of one `take` is not needed any more."""
-        await self._in_thread(self._source.give_back, version)
+        """The folder of one `take` is not needed any more. Done even if the caller is cancelled."""
+        giving = self._threads.submit(self._give_back, version)
+        await asyncio.shield(asyncio.wrap_future(giving))
 
     async def bring(self, version: Version) -> None:
         """Have the version's files on this machine; one fetch for however many callers."""
@@ -65,7 +73,7 @@ class Fetcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
 
     async def _bring(self, version: Version) -> None:
         try:
@@ -75,8 +83,15 @@ class Fetcher:
         finally:
             del self._under_way[version.engine_name]
 
-    async def _in_thread(self, work: Callable[[Version], Result], version: Version) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, version)
+    def _give_back(self, version: Version) -> None:
+        try:
+            self._source.give_back(version)
+        except Exception:  # It stays on disk; no caller's request fails for that.
+            log.exception("giving back %s failed", version)
+
+    def _give_back_unasked(self, version: Version, taking: Future[Path]) -> None:
+        if not taking.cancelled() and taking.exception() is None:
+            self._give_back(version)
 
 
 def _seen(task: asyncio.Task[None]) -> None:

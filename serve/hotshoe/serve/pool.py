@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from hotshoe.adapter.errors import EngineUnavailable, HotshoeError, Refused
+from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, HotshoeError, Refused
 from hotshoe.adapter.version import Version
 from hotshoe.serve.engine import Engine, EngineAdapter
 from hotshoe.serve.failures import Failures
@@ -82,6 +82,7 @@ class AdapterPool:
 
         Raises AdapterLoadFailed, BaseMismatch, Tampered or Unservable if it can't be loaded, for a while
         without another try; RegistryUnavailable or EngineUnavailable if it may be tried again at once.
+        An AdapterLoadFailed of the block itself leaves it as EngineUnavailable if the engine died meanwhile.
         """
         name = version.engine_name
         started = time.monotonic()
@@ -95,6 +96,11 @@ class AdapterPool:
                 raise EngineUnavailable("the engine died while the adapter was loaded: try again")
             waited_ms = (time.monotonic() - started) * 1000 if load else 0.0
             yield Lease(stock.loaded[name].adapter, load_ms=waited_ms)
+        except AdapterLoadFailed as error:
+            if stock is self._stock:
+                raise
+            # The next engine does not know it, which says nothing about the adapter.
+            raise EngineUnavailable("the engine died before it answered: try again") from error
         finally:
             if load is None or not _failed(load):  # A failed load took its leases with it.
                 stock.slots = stock.slots.on_release(name)
@@ -242,10 +248,10 @@ class AdapterPool:
         name = version.engine_name
         started = time.monotonic()
         try:
+            if evicted is not None:
+                self._journal.evicted(evicted.version)
+                await self._unload(evicted)
             with self._failures.watching(version):
-                if evicted is not None:
-                    self._journal.evicted(evicted.version)
-                    await self._unload(evicted)
                 adapter = await self._add(version)
         except BaseException:
             stock.slots = stock.slots.on_failed(name)
@@ -273,12 +279,14 @@ class AdapterPool:
         return adapter
 
     async def _unload(self, loaded: _Loaded) -> None:
-        async with self._engine_turn:
-            try:
+        """Take it out of the engine and give its folder back. Failing at it is nobody's fault to hear of."""
+        try:
+            async with self._engine_turn:
                 await self._engine.remove(loaded.adapter)
-            except HotshoeError as error:
-                log.warning("unloading %s failed: %s", loaded.version, error)
-        await self._fetcher.give_back(loaded.version)
+        except Exception as error:
+            log.warning("unloading %s failed: %s", loaded.version, error or type(error).__name__)
+        finally:
+            await self._fetcher.give_back(loaded.version)
 
 
 async def _join(load: asyncio.Task[None]) -> None:
