@@ -137,6 +137,14 @@ class TrainingConfig(Section):
         return self
 
 
+class PreferenceConfig(Section):
+    """How `dpo` and `kto` weigh a preference."""
+
+    beta: float = Field(
+        default=0.1, gt=0, le=10, description="Leash to the reference: low lets the policy go far from it."
+    )
+
+
 class EvaluationConfig(Section):
     """How base and adapter are compared on the held-out rows, by greedy generation."""
 
@@ -195,7 +203,7 @@ class PublishConfig(Section):
 class TrainConfig(Section):
     """A whole run. `hotshoe train CONFIG.toml` reads it; `docs/training.md` explains every key."""
 
-    recipe: Literal["sft"] = "sft"
+    recipe: Literal["sft", "pretrain", "dpo", "kto"] = "sft"
     base: str = Field(
         description="The frozen model: a folder, org/repo[@revision] on the Hub, or package:NAME."
     )
@@ -205,6 +213,7 @@ class TrainConfig(Section):
     data: DataConfig
     lora: LoraConfig = LoraConfig()
     training: TrainingConfig = TrainingConfig()
+    preference: PreferenceConfig = PreferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: tuple[str, ...] = Field(
         default=(), description='What a version must reach to be promoted: "f1 >= base + 0.05".'
@@ -227,6 +236,8 @@ class TrainConfig(Section):
                 raise ValueError(f"gates: {gate} needs {gate.metric!r}, which is not measured{hint}")
             if gate.reference == "parent" and self.parent is None:
                 raise ValueError(f"gates: {gate} compares with a parent, and there is none")
+        if self.training.check_every_steps is not None and self.recipe not in ("sft", "pretrain"):
+            raise ValueError("training.check_every_steps: only sft and pretrain take a validation loss")
         if self.gates and self.data.heldout is None:
             raise ValueError("gates: they judge held-out figures; name data.heldout")
         return self

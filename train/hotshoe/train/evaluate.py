@@ -11,13 +11,19 @@ from typing import Any
 
 from hotshoe.adapter.manifest import Base
 from hotshoe.train.config import EvaluationConfig
-from hotshoe.train.data import Example
+from hotshoe.train.data import Document, Example, Preference, Verdict
 from hotshoe.train.machine import Machine
 from hotshoe.train.metrics import mean_scores
 from hotshoe.train.model import Model
 from hotshoe.train.prepare import Part
 from hotshoe.train.progress import Progress
-from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer, prompt_ids
+from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer, answered, pieces, prompt_ids
+
+PIECE_TOKENS = 1024
+"""A document's loss is taken on pieces of this length."""
+
+BATCH_TOKENS = 4096
+"""The most tokens of one forward pass for a loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +36,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A model's answers to an exam's rows in their order, and its mean loss a token on the expected ones."""
+    """A model's answers to an exam's questions in their order, its mean loss a token on the expected ones,
+    and the share of pairs of which it finds the better answer likelier (None without pairs)."""
 
     answers: tuple[Answer, ...]
     loss: float
+    preferred: float | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -41,21 +49,45 @@ class Heard:
     @classmethod
     def from_json(cls, text: str) -> Heard:
         raw = json.loads(text)
-        return cls(tuple(Answer(**answer) for answer in raw["answers"]), float(raw["loss"]))
+        answers = tuple(Answer(**answer) for answer in raw["answers"])
+        return cls(answers, float(raw["loss"]), raw["preferred"])
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """Held-out rows and how they are asked; base, parent and adapter sit the same one."""
+    """Held-out rows and how they are asked; base, parent and adapter sit the same one.
+
+    examples: questions to be answered. rows: what the loss is taken on. pairs: a better and a worse
+    answer to the same question, encoded.
+    """
 
     examples: tuple[Example, ...]
     rows: tuple[Encoded, ...]
     evaluation: EvaluationConfig
+    pairs: tuple[tuple[Encoded, Encoded], ...] = ()
 
     @classmethod
-    def of(cls, heldout: Part[Example], evaluation: EvaluationConfig) -> Exam:
-        count = evaluation.max_rows
-        return cls(heldout.rows[:count], tuple(row for (row,) in heldout.encoded[:count]), evaluation)
+    def of(cls, heldout: Part[Any], evaluation: EvaluationConfig) -> Exam:
+        """An exam of the first held-out rows, of whatever kind: every good answer is one to be given."""
+        examples: list[Example] = []
+        rows: list[Encoded] = []
+        pairs: list[tuple[Encoded, Encoded]] = []
+        for row, encoded in zip(heldout.rows[: evaluation.max_rows], heldout.encoded, strict=False):
+            match row:
+                case Example():
+                    examples.append(row)
+                case Preference():
+                    examples.append(answered(row, row.chosen))
+                    pairs.append((encoded[0], encoded[1]))
+                case Verdict(good=True):
+                    examples.append(answered(row, row.answer))
+                case Verdict():
+                    continue
+                case Document():
+                    rows.extend(pieces(encoded[0], PIECE_TOKENS))
+                    continue
+            rows.append(encoded[0])
+        return cls(tuple(examples), tuple(rows), evaluation, tuple(pairs))
 
     def sit(self, model: Model, tokenizer: Tokenizer, progress: Progress) -> Heard:
         """Let a model answer every row greedily, and take its loss on the expected answers."""
@@ -70,15 +102,27 @@ class Exam:
                 zip(batch, _generate(model, tokenizer, asked, self.evaluation.max_new_tokens), strict=True)
             )
             progress.step(len(answers), len(prompts), None)
-        loss = mean_loss(model, self.rows, pad=tokenizer.pad_token_id, batch_rows=self.evaluation.batch_rows)
-        return Heard(tuple(answers[index] for index in range(len(prompts))), loss)
+        pad, size = tokenizer.pad_token_id, self.evaluation.batch_rows
+        return Heard(
+            answers=tuple(answers[index] for index in range(len(prompts))),
+            loss=mean_loss(model, self.rows, pad=pad, batch_rows=size),
+            preferred=_preferred(model, self.pairs, pad=pad) if self.pairs else None,
+        )
 
     def marks(self, heard: Heard) -> dict[str, float]:
-        """The figures: every metric's mean, `ended` (share that stopped by itself), loss, perplexity."""
-        pairs = [(answer.text, row.answer) for answer, row in zip(heard.answers, self.examples, strict=True)]
+        """The figures: every metric's mean, `ended` (share that stopped by itself), `preferred`, loss,
+        perplexity; what there are no rows for is left out."""
+        figures: dict[str, float] = {}
+        if self.examples:
+            said = [
+                (answer.text, row.answer) for answer, row in zip(heard.answers, self.examples, strict=True)
+            ]
+            figures |= mean_scores(self.evaluation.metrics, said)
+            figures["ended"] = sum(answer.ended for answer in heard.answers) / len(heard.answers)
+        if heard.preferred is not None:
+            figures["preferred"] = heard.preferred
         return {
-            **mean_scores(self.evaluation.metrics, pairs),
-            "ended": sum(answer.ended for answer in heard.answers) / max(len(heard.answers), 1),
+            **figures,
             "loss": heard.loss,
             # exp overflows past 709; a loss that high is noise anyway.
             "perplexity": math.exp(min(heard.loss, 700.0)),
@@ -86,7 +130,7 @@ class Exam:
 
     def key(self, base: Base, machine: Machine) -> str:
         """A name for everything that the base's answers depend on, 64 hex digits."""
-        rows = [[row.ids, row.labels] for row in self.rows]
+        rows = [[row.ids, row.labels] for row in (*self.rows, *(row for pair in self.pairs for row in pair))]
         asked = [base.digest, machine.dtype, self.evaluation.max_new_tokens, rows]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -96,7 +140,10 @@ def mean_loss(model: Model, rows: Sequence[Encoded], *, pad: int, batch_rows: in
     import torch
 
     total, count = 0.0, 0
-    for batch in _batches(sorted(rows, key=lambda row: len(row.ids)), batch_rows):
+    # Logits over the whole vocabulary are what costs memory here: few long rows at once.
+    longest = max((len(row.ids) for row in rows), default=1)
+    size = max(min(batch_rows, BATCH_TOKENS // longest), 1)
+    for batch in _batches(sorted(rows, key=lambda row: len(row.ids)), size):
         width = max(len(row.ids) for row in batch)
         ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in batch])
         labels = torch.tensor([[*row.labels, *[NO_LOSS] * (width - len(row.ids))] for row in batch])[:, 1:]
@@ -108,6 +155,15 @@ def mean_loss(model: Model, rows: Sequence[Encoded], *, pad: int, batch_rows: in
             total += float(torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
         count += len(wanted)
     return total / max(count, 1)
+
+
+def _preferred(model: Model, pairs: Sequence[tuple[Encoded, Encoded]], *, pad: int) -> float:
+    """Share of pairs whose better answer has the lower loss a token."""
+
+    def loss(row: Encoded) -> float:
+        return mean_loss(model, [row], pad=pad, batch_rows=1)
+
+    return sum(loss(better) < loss(worse) for better, worse in pairs) / len(pairs)
 
 
 def _generate(

@@ -92,7 +92,7 @@ def _plan(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_b
         data=data.facts(),
         notes=data.notes,
         steps=steps,
-        learning_rate=learning_rate(config.training, shape.hidden),
+        learning_rate=learning_rate(config, shape.hidden),
         parameters=shape.parameters,
         trainable=shape.trainable,
         targets=targets,

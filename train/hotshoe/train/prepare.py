@@ -20,10 +20,11 @@ from hotshoe.train.tokens import Encoded, Tokenizer
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[R]):
     """A kind of rows. understand: `(where, value) -> row`, raises BadRow. encode: the row's sequences,
-    one for an answer, two for a preference."""
+    one for an answer, two for a preference. splits: a row may be longer than the limit, for it is split."""
 
     understand: Callable[[str, Any], R]
     encode: Callable[[R, Tokenizer], tuple[Encoded, ...]]
+    splits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def _part(
     for row, raw in zip(read.good, read.raw, strict=True):
         sequences = kind.encode(row, tokenizer)
         longest = max(len(sequence.ids) for sequence in sequences)
-        if longest > limit:
+        if longest > limit and not kind.splits:
             message = f"{longest} tokens, over the limit of {limit}: shorten it, for nothing is ever cut"
             faults.append(Fault(row.where, message, raw))
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hotshoe.train import forms, sft
+from hotshoe.train import dpo, forms, kto, pretrain, sft
 from hotshoe.train.lesson import Learned, Lesson
 from hotshoe.train.prepare import Kind
 from hotshoe.train.tokens import encode_example
@@ -24,4 +24,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "sft": Recipe(EXAMPLES, sft.learn),
+    "pretrain": Recipe(Kind(forms.document, pretrain.encode, splits=True), pretrain.learn),
+    "dpo": Recipe(Kind(forms.preference, dpo.encode), dpo.learn),
+    "kto": Recipe(Kind(forms.verdict, kto.encode), kto.learn),
 }

@@ -78,6 +78,20 @@ def answered(row: Preference | Verdict | Question, answer: str) -> Example:
     return Example(row.where, (*row.prompt, Turn("assistant", answer)), row.templated)
 
 
+def pieces(row: Encoded, limit: int) -> list[Encoded]:
+    """A long row in pieces of at most `limit` tokens; none is lost."""
+    return [
+        Encoded(row.where, row.ids[start : start + limit], row.labels[start : start + limit])
+        for start in range(0, len(row.ids), limit)
+    ]
+
+
+def split_answer(row: Encoded) -> tuple[list[int], list[int]]:
+    """The ids of a row before its first learned token, and from there on."""
+    start = next(index for index, label in enumerate(row.labels) if label != NO_LOSS)
+    return list(row.ids[:start]), list(row.ids[start:])
+
+
 def _segments(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
     """The row's text in pieces of (text, is it learned); a learned piece goes without its EOS."""
     if not example.templated:
