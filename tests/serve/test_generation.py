@@ -112,9 +112,9 @@ async def test_a_prompt_that_fills_the_context_is_refused_with_both_lengths(leng
         await Parts().complete(Text("x" * length))
 
 
-@pytest.mark.parametrize("ids", [(1, 256), (999_999, 1)])
-async def test_a_token_outside_of_the_vocabulary_is_refused_by_name(ids: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidRequest, match=f"token id {max(ids)} is not in the base's vocabulary of 256"):
+@pytest.mark.parametrize(("ids", "wrong"), [((1, 256), 256), ((999_999, 1), 999_999), ((1, -3, 2), -3)])
+async def test_a_token_outside_of_the_vocabulary_is_refused_by_name(ids: tuple[int, ...], wrong: int) -> None:
+    with pytest.raises(InvalidRequest, match=f"token id {wrong} is not in the base's vocabulary of 256"):
         await Parts().complete(Tokens(ids))
 
 

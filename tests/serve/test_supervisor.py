@@ -83,6 +83,19 @@ async def test_an_engine_that_died_is_replaced() -> None:
         assert len(workshop.made) == 2
 
 
+async def test_an_engine_that_fails_in_a_way_nobody_foresaw_is_replaced_too() -> None:
+    class Odd(EchoEngine):
+        async def check(self) -> None:
+            raise ZeroDivisionError("of all things")
+
+    workshop = Workshop()
+    engine = SupervisedEngine(Odd(BASE), workshop.start)
+    async with engine.supervised():
+        await eventually(lambda: engine.restarts == 1)
+        assert await answer(engine) == "base: hi"
+    await engine.close()
+
+
 async def test_while_there_is_none_everybody_is_told_so_at_once() -> None:
     async with supervised() as (engine, workshop):
         workshop.gate.clear()

@@ -33,10 +33,8 @@ class Prompts:
                 ids = await _maybe_in_thread(len(text), self._engine.encode_text, text)
             case Tokens(ids):
                 vocabulary = self._engine.facts.vocabulary
-                if (largest := max(ids)) >= vocabulary or min(ids) < 0:
-                    raise InvalidRequest(
-                        f"token id {largest} is not in the base's vocabulary of {vocabulary}"
-                    )
+                if (wrong := max(ids)) >= vocabulary or (wrong := min(ids)) < 0:
+                    raise InvalidRequest(f"token id {wrong} is not in the base's vocabulary of {vocabulary}")
         if len(ids) >= (context := self._engine.facts.context_tokens):
             raise PromptTooLong(
                 f"the prompt has {len(ids)} tokens, and the context holds {context} with the "

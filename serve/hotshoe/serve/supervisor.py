@@ -107,8 +107,8 @@ class SupervisedEngine:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._engine.check()
-            except HotshoeError as error:
-                log.error("%s", error)
+            except Exception as error:
+                log.error("%s", error, exc_info=not isinstance(error, HotshoeError))
                 await self._replace()
 
     async def _replace(self) -> None:
@@ -137,7 +137,7 @@ class SupervisedEngine:
                 continue
             try:
                 await prove(engine)
-            except HotshoeError as error:
+            except Exception as error:
                 log.error("the engine was started again, but %s", error)
                 await _close(engine)
                 continue
