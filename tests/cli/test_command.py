@@ -18,7 +18,7 @@ from support import echo_main
 from support.adapters import make_adapter
 from support.lora import BASE_CONFIG
 
-from hotshoe.adapter.errors import Draining
+from hotshoe.adapter.errors import Draining, HotshoeError
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.client import Client
 from hotshoe.client.retry import NEVER
@@ -132,3 +132,17 @@ def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path) -> None:
     command = f"{HOTSHOE} show --help | head -1; {HOTSHOE} list --registry {tmp_path} | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
+
+
+def test_a_second_signal_ends_the_server_although_answers_are_under_way(start: Start) -> None:
+    server, address = start(0.1)
+    with Client(address, retry=NEVER) as client:
+        stream = client.stream("x" * 200)
+        next(stream)
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.poll() is None
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=3) == 0
+        with pytest.raises(HotshoeError):
+            list(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import signal
 from collections.abc import Callable
@@ -154,6 +155,37 @@ async def test_stock_vllm_still_needs_our_operators_and_a_killed_engine_says_so(
         await _kill_and_see(stock, _processes() - others)
     finally:
         await stock.close()
+    assert not {process for process in _processes() - others if _is_core(process)}
+
+
+async def test_a_base_with_a_context_that_memory_cannot_hold_starts_with_what_it_can(tiny_base: Path) -> None:
+    from hotshoe.serve.vllm_engine import start_vllm_engine
+
+    config = VllmConfig(tiny_base, Base("tiny", "", "0" * 64), kv_cache_bytes=256 << 10)
+    engine = await start_vllm_engine(config)
+    try:
+        assert 2 <= engine.facts.context_tokens <= 256 < tiny.CONTEXT_TOKENS
+        assert await tokens(engine, "Dear")
+    finally:
+        await engine.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*Context.__del__:pytest.PytestUnraisableExceptionWarning")
+async def test_a_start_that_is_called_off_leaves_no_process(tiny_base: Path) -> None:
+    from hotshoe.serve.vllm_engine import start_vllm_engine
+
+    others = _processes()
+    starting = asyncio.ensure_future(start_vllm_engine(VllmConfig(tiny_base, Base("tiny", "", "0" * 64))))
+    async with asyncio.timeout(60):
+        while not any(_is_core(process) for process in _processes() - others):
+            await asyncio.sleep(0.05)
+    starting.cancel()
+
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    gc.collect()  # vLLM leaves its sockets to the collector: heard of here, where it is known.
     assert not {process for process in _processes() - others if _is_core(process)}
 
 

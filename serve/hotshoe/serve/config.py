@@ -10,7 +10,7 @@ from pathlib import Path
 from hotshoe.adapter.errors import AddressInUse, InvalidConfig
 from hotshoe.serve.tls import TlsFiles
 
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The slot ranks that vLLM takes (vllm.config.lora)."""
 
 RESIDENT = 32

@@ -54,16 +54,19 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(config: ServeConfig, engine: Engine, registry: Registry) -> AsyncIterator[Running]:
+async def running(
+    config: ServeConfig, engine: Engine, registry: Registry, *, hurry: asyncio.Event | None = None
+) -> AsyncIterator[Running]:
     """Serve `engine` until the block ends; then let answers finish, for `drain_seconds` at most.
 
-    The engine and the registry stay the caller's to close. Ready means that a token was generated.
+    hurry: once it is set, answers get no more time to finish. The engine and the registry stay the
+    caller's to close. Ready means that a token was generated.
     """
     certificate = Certificate(config.tls) if config.tls else None
     with telemetry(config, engine.facts.base) as seen:
         if certificate is not None:
             seen.watch_certificate(certificate)
-        async with _running(config, engine, registry, seen, certificate) as server:
+        async with _running(config, engine, registry, seen, certificate, hurry or asyncio.Event()) as server:
             yield server
 
 
@@ -74,6 +77,7 @@ async def _running(
     registry: Registry,
     seen: Telemetry,
     certificate: Certificate | None,
+    hurry: asyncio.Event,
 ) -> AsyncIterator[Running]:
     identity = TenantsFile(config.tenants) if config.tenants else OpenDoor()
     shelf = Shelf(registry, engine.facts)
@@ -105,7 +109,7 @@ async def _running(
         finally:
             watch.cancel()
             await healthy.enter_graceful_shutdown()
-            await _drain(admission, config.drain_seconds)
+            await _drain(admission, config.drain_seconds, hurry)
             await server.stop(LAST_WORDS_SECONDS)
             await pool.close()
 
@@ -113,13 +117,13 @@ async def _running(
 async def serve_until_signal(
     config: ServeConfig, engine: Engine, registry: Registry, *, on_ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. on_ready is told the address."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT, then drain; a second one cuts that short. on_ready: told the address."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
+        loop.add_signal_handler(each, lambda: (hurry if stop.is_set() else stop).set())
     try:
-        async with running(config, engine, registry) as server:
+        async with running(config, engine, registry, hurry=hurry) as server:
             on_ready(server.address)
             await stop.wait()
             log.info("draining: answers under way have %.0f s to finish", config.drain_seconds)
@@ -136,12 +140,15 @@ def _line(config: ServeConfig) -> FairQueue:
     return FairQueue(places, config.slots, reserve=reserve)
 
 
-async def _drain(admission: Admission, seconds: float) -> None:
+async def _drain(admission: Admission, seconds: float, hurry: asyncio.Event) -> None:
     """Refuse what comes, with an error that sends callers elsewhere, until what is here has ended."""
     admission.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await admission.empty()
+    reasons = [asyncio.ensure_future(each) for each in (admission.empty(), hurry.wait())]
+    try:
+        await asyncio.wait(reasons, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in reasons:
+            each.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -164,10 +171,11 @@ async def _watch(engine: Engine, healthy: health.aio.HealthServicer) -> None:
         try:
             await engine.check()
             now = True
-        except HotshoeError as error:
+        except Exception as error:
             now = False
             if alive:
-                log.error("the engine does not answer any more: %s", error)
+                unforeseen = not isinstance(error, HotshoeError)
+                log.error("the engine does not answer any more: %s", error, exc_info=unforeseen)
         if now is not alive:
             await _tell(healthy, serving=now)
         alive = now

@@ -6,19 +6,21 @@ import asyncio
 import functools
 import gc
 import logging
-from collections.abc import Callable, Collection
+import signal
+from collections.abc import Awaitable, Callable, Collection
 
 import uvloop
 
 from hotshoe.registry import BaseModel, open_registry
 from hotshoe.registry.base import fetch_base
 from hotshoe.serve.config import ServeConfig, check_free
+from hotshoe.serve.engine import Engine
 from hotshoe.serve.identity import TenantsFile
 from hotshoe.serve.planning import Plan, make_plan, read_base_config
 from hotshoe.serve.server import serve_until_signal
 from hotshoe.serve.supervisor import SupervisedEngine
 from hotshoe.serve.tls import Certificate
-from hotshoe.serve.vllm_config import VllmConfig
+from hotshoe.serve.vllm_config import STEP_TOKENS, VllmConfig
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +86,34 @@ async def _serve(plan: Plan, on_ready: Callable[[str], None], on_progress: Calla
     from hotshoe.serve.vllm_engine import start_vllm_engine  # Seconds of imports.
 
     config = plan.config
-    start = functools.partial(start_vllm_engine, _engine_config(config, plan.base))
+    start = functools.partial(start_vllm_engine, engine_config(config, plan.base))
     with open_registry(config.registry) as registry:
-        engine = SupervisedEngine(await start(), start)
+        first = await started(start)
+        if first is None:
+            return
+        engine = SupervisedEngine(first, start)
         on_progress("the engine is up; generating a first token")
         try:
             await serve_until_signal(config, engine, registry, on_ready=on_ready)
         finally:
             await engine.close()
+
+
+async def started(start: Callable[[], Awaitable[Engine]]) -> Engine | None:
+    """The engine, or None if SIGTERM came before it was up: then the start was called off."""
+    starting = asyncio.ensure_future(start())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, starting.cancel)
+    try:
+        return await starting
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        log.info("told to stop before the engine was up")
+        return None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def _settle(on_ready: Callable[[str], None], address: str) -> None:
@@ -102,7 +124,8 @@ def _settle(on_ready: Callable[[str], None], address: str) -> None:
     on_ready(address)
 
 
-def _engine_config(config: ServeConfig, base: BaseModel) -> VllmConfig:
+def engine_config(config: ServeConfig, base: BaseModel) -> VllmConfig:
+    """The engine that serves `config`; whatever a ServeConfig may be, it is one that vLLM can start."""
     return VllmConfig(
         folder=base.folder,
         base=base.base,
@@ -112,5 +135,6 @@ def _engine_config(config: ServeConfig, base: BaseModel) -> VllmConfig:
         context_tokens=config.context_tokens,
         kv_cache_bytes=config.kv_cache_bytes,
         max_sequences=config.sequences,
+        step_tokens=max(STEP_TOKENS, config.sequences),  # Each answer takes a token of a step.
         threads=config.threads,
     )

@@ -11,15 +11,10 @@ from pathlib import Path
 
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.adapter.manifest import Base
+from hotshoe.registry.inspect import SERVED_TARGETS
+from hotshoe.serve.config import RANKS
 
-LINEAR_LAYERS = (
-    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj",
-    "gate_proj", "up_proj", "gate_up_proj", "down_proj",
-)  # fmt: skip
-"""Every linear layer of a transformer block, by the names of both PEFT and vLLM's fused layers."""
-
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The slot ranks that vLLM knows."""
+STEP_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +26,8 @@ class VllmConfig:
     kept in memory beside the slots; one beyond that is read from disk again when it is used.
     targets: layer names that adapters may touch; `lm_head` and `embed_tokens` cost every step.
     kv_cache_bytes: memory for the keys and values of running and cached prompts.
-    context_tokens: prompt and output together at most; None is the base's own limit.
+    context_tokens: prompt and output together at most; None is the base's own limit, or what fits into
+    the KV cache if that is less.
     step_tokens: tokens computed in one step at most, so the longest pause that one prompt puts on
     everybody's stream. threads: of the model's arithmetic. log_file: where vLLM's own log goes; None
     shows its errors on stderr.
@@ -42,11 +38,11 @@ class VllmConfig:
     slots: int = 8
     max_rank: int = 16
     cached_adapters: int = 64
-    targets: tuple[str, ...] = LINEAR_LAYERS
+    targets: tuple[str, ...] = tuple(sorted(SERVED_TARGETS))
     kv_cache_bytes: int = 1 << 30
     context_tokens: int | None = None
     max_sequences: int = 64
-    step_tokens: int = 512
+    step_tokens: int = STEP_TOKENS
     threads: int = 1
     log_file: Path | None = None
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import warnings
 from collections.abc import AsyncGenerator, Iterator
@@ -47,10 +48,9 @@ async def start_vllm_engine(config: VllmConfig) -> VllmEngine:
     """Load the base and return the engine, ready; takes seconds to minutes.
 
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
-    process died on the way.
+    process died on the way. Cancelled, it leaves no process behind.
     """
-    llm = await asyncio.to_thread(_start, config)
-    engine = VllmEngine(config, llm)
+    engine = VllmEngine(config, await _started(config))
     try:
         await engine._settle()
     except BaseException:
@@ -204,6 +204,22 @@ class VllmEngine:
             await asyncio.shield(self._llm.remove_lora(adapter_id))
 
 
+async def _started(config: VllmConfig) -> AsyncLLM:
+    others = set(multiprocessing.active_children())
+    starting = asyncio.ensure_future(asyncio.to_thread(_start, config))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # A thread cannot be called off. Without its process vLLM gives up at once.
+        while not starting.done():
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            await asyncio.wait([starting], timeout=0.1)
+        if starting.exception() is None:
+            starting.result().shutdown(timeout=_SHUTDOWN_SECONDS)
+        raise
+
+
 def _start(config: VllmConfig) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
     with environment(config), _logs_handed_over():
@@ -211,7 +227,8 @@ def _start(config: VllmConfig) -> AsyncLLM:
             vllm_config = AsyncEngineArgs(
                 model=str(config.folder),
                 dtype="float32" if on_cpu else "auto",
-                max_model_len=config.context_tokens,
+                # -1 is the base's own, or as much of it as the KV cache holds.
+                max_model_len=config.context_tokens or -1,
                 max_num_seqs=config.max_sequences,
                 max_num_batched_tokens=config.step_tokens,
                 kv_cache_memory_bytes=config.kv_cache_bytes,
