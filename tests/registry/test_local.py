@@ -64,15 +64,77 @@ def test_a_change_of_the_log_is_refused_by_the_log_itself(used: Desk) -> None:
         ("DELETE FROM version WHERE number = 1", False),
         ("UPDATE file SET sha256 = '0' WHERE path = 'adapter_config.json'", False),
         ("INSERT INTO file SELECT tree, 'more.bin', 1, 'x' FROM version", False),
+        ("INSERT INTO file VALUES ('0', 'more.bin', 1, 'x')", False),
+        ("UPDATE version SET event = 4 - event", False),
+        ("UPDATE version SET retired = 1 WHERE number = 1", False),
+        ("UPDATE version SET adapter = 7 WHERE number = 1", False),
+        ("UPDATE version SET summary = replace(summary, 'tiny', 'huge')", False),
+        ("DELETE FROM file WHERE tree = (SELECT tree FROM version WHERE number = 1)", False),
+        ("UPDATE alias SET shown = 'v1'", False),
+        ("UPDATE adapter SET name = 'acme/other'", False),
+        ("UPDATE event SET alias = 'staging' WHERE seq = 2", True),
+        ("UPDATE event SET alias = NULL WHERE seq = 2", True),
+        ("UPDATE event SET alias = 'prod' WHERE seq = 1", True),
+        ("UPDATE event SET adapter = 7 WHERE seq = 4", True),
     ],
 )
 def test_verify_finds_what_somebody_changed(used: Desk, statement: str, log: bool) -> None:
-    assert used.registry.verify() == 4
+    assert used.registry.verify().entries == 4
     with meddling(used, log=log) as index:
         index.execute("PRAGMA foreign_keys = OFF")
         index.execute(statement)
     with pytest.raises(Tampered):
         used.registry.verify()
+
+
+def swap_numbers(index: sqlite3.Connection) -> None:
+    for before, after in ((1, 9), (2, 1), (9, 2)):
+        index.execute("UPDATE version SET number = ? WHERE number = ?", (after, before))
+
+
+def test_verify_finds_versions_that_changed_places(used: Desk) -> None:
+    with meddling(used) as index:
+        swap_numbers(index)
+    with pytest.raises(Tampered, match="acme/support@v1 is not in the index as the log tells"):
+        used.registry.verify()
+
+
+def test_verify_finds_a_version_that_was_brought_back(used: Desk) -> None:
+    used.registry.store.retire(SUPPORT, 1)
+    assert used.registry.verify().entries == 5
+    with meddling(used) as index:
+        index.execute("UPDATE version SET retired = 0")
+    with pytest.raises(Tampered, match="acme/support@v1"):
+        used.registry.verify()
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_verify_finds_a_bit_that_flipped_and_bytes_that_are_gone(used: Desk, name: str) -> None:
+    blob = blob_of(used, name)
+    blob.chmod(0o644)
+    data = blob.read_bytes()
+    blob.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(Tampered, match=name):
+        used.registry.verify()
+    blob.unlink()
+    with pytest.raises(Tampered, match=name):
+        used.registry.verify()
+
+
+def test_a_log_whose_end_was_cut_off_is_found_by_who_noted_its_head(used: Desk) -> None:
+    first = used.registry.promote(SUPPORT, "prod", 1)
+    noted = used.registry.verify().head
+    used.registry.promote(SUPPORT, "prod", 2)
+    assert used.registry.verify(noted).entries == 6, "a log may grow"
+    with meddling(used, log=True) as index:
+        index.execute("DELETE FROM event WHERE seq > 4")
+        index.execute(
+            "UPDATE alias SET shown = 'v2', etag = (SELECT etag FROM event WHERE seq = 4 AND etag != ?)",
+            (first.etag,),
+        )
+    assert used.registry.verify().entries == 4, "of itself it looks whole"
+    with pytest.raises(Tampered, match="cut off"):
+        used.registry.verify(noted)
 
 
 def test_weights_that_changed_on_disk_are_never_handed_out(used: Desk) -> None:
@@ -132,7 +194,7 @@ def test_a_sweep_frees_what_a_retired_version_alone_had(used: Desk) -> None:
     assert used.registry.store.sweep() >= size
     assert not weights.exists()
     assert config.exists(), "v2 has the same config"
-    assert used.registry.verify() == 5
+    assert used.registry.verify().entries == 5
 
 
 def test_staging_of_a_process_that_lives_is_left_alone(used: Desk) -> None:
@@ -223,4 +285,4 @@ def test_processes_that_share_a_new_folder_lose_nothing(tmp_path: Path) -> None:
         history = registry.history(SUPPORT, "prod")
         assert len(history) == 9
         assert [move.marker.previous for move in history] == [None, *(move.etag for move in history[:-1])]
-        assert registry.verify() == 18
+        assert registry.verify().entries == 18

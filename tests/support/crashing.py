@@ -108,14 +108,14 @@ def look(place: Path) -> dict[str, Any]:
         try:
             state = registry.show(SUPPORT)
         except NotFound:
-            return {"versions": [], "prod": None, "log": registry.verify()}
+            return {"versions": [], "prod": None, "log": registry.verify().entries}
         for found in state.versions:
             registry.fetch(found.version)
         prod = state.aliases.get("prod")
         return {
             "versions": [found.version.number for found in state.versions],
             "prod": prod.version.number if prod else None,
-            "log": registry.verify(),
+            "log": registry.verify().entries,
         }
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from hotshoe.adapter.errors import RegistryUnavailable
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry.store import Files, Refs, Store
-from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Publication
+from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Proof, Publication
 
 
 class FailingStore:
     """Another store behind a line that fails. It cannot say cheaply that nothing changed, like the Hub.
 
-    down: no call gets through. refs_lost: that many of the next calls of `refs` do not. answers_lost: that many of the next moves and versions happen unheard.
+    down: no call gets through. refs_lost: that many of the next calls of `refs` do not.
+    answers_lost: that many of the next moves and versions happen unheard.
     requests: the names of the calls that got through, for those who count them.
     """
 
@@ -84,8 +85,8 @@ class FailingStore:
     ) -> tuple[list[Change], str]:
         return self._line("changes").changes(cursor, adapters)
 
-    def verify(self) -> int:
-        return self._line("verify").verify()
+    def verify(self, head: str | None = None) -> Proof:
+        return self._line("verify").verify(head)
 
     def close(self) -> None:
         self._store.close()

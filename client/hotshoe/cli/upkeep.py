@@ -11,16 +11,31 @@ from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, verb
 
 
 @verb
-def verify(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
-    """Prove the registry's log whole: no entry changed, left out or put in."""
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head", metavar="SHA256", help="A head that `verify` told before: it must still be in the log."
+        ),
+    ] = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that the registry is as it was written: log, versions, aliases, and in a folder every byte.
+
+    Cutting off the newest entries cannot be seen from what is left: note the head elsewhere, and give it
+    to --head next time.
+    """
     from hotshoe.registry import open_registry
 
     with open_registry(registry) as opened:
-        entries, place = opened.verify(), opened.url
+        proof, place = opened.verify(head), opened.url
     if as_json:
-        print_json({"registry": place, "entries": entries, "whole": True})
+        print_json({"registry": place, "entries": proof.entries, "head": proof.head, "whole": True})
     else:
-        typer.echo(f"{place}: {entries} entries, all as they were written")
+        typer.echo(f"{place}: {proof.entries} entries, all as they were written")
+        if proof.head:
+            typer.echo(f"head: {proof.head}")
 
 
 @verb

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, VersionNotFound
+from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, InvalidRequest, VersionNotFound
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import hub_alias, hub_publish, hub_verify
@@ -31,6 +31,7 @@ from hotshoe.registry.values import (
     Change,
     Marker,
     Move,
+    Proof,
     Publication,
     check_retirable,
     tags_of,
@@ -166,8 +167,13 @@ class HubStore:
         """Somebody (a webhook) says that the adapter's refs moved: `changes` looks at once."""
         self._lookout.hint(adapter)
 
-    def verify(self) -> int:
-        return sum(hub_verify.verify(self, adapter) for adapter in self._names())
+    def verify(self, head: str | None = None) -> Proof:
+        if head is not None:
+            raise InvalidRequest(
+                f"{self.url} has no head to compare with: every adapter there is a git repo of its own; "
+                "verify it without one"
+            )
+        return Proof(sum(hub_verify.verify(self, adapter) for adapter in self._names()))
 
     def close(self) -> None:
         """Stop listening for webhooks. (The connections are huggingface_hub's, one client a process.)"""

@@ -27,14 +27,15 @@ from hotshoe.adapter.manifest import MAX_MANIFEST_BYTES
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import local_events as events
 from hotshoe.registry.local_blobs import Blobs
-from hotshoe.registry.local_events import verify_log
 from hotshoe.registry.local_index import Index, append_event
+from hotshoe.registry.local_verify import verify_store
 from hotshoe.registry.store import Files, Refs
 from hotshoe.registry.values import (
     AdapterSummary,
     Change,
     Marker,
     Move,
+    Proof,
     Publication,
     check_retirable,
     targets_text,
@@ -250,8 +251,8 @@ class LocalStore:
             str(rows[-1][0]) if rows else cursor,
         )
 
-    def verify(self) -> int:
-        return verify_log(self._index, self.url)
+    def verify(self, head: str | None = None) -> Proof:
+        return verify_store(self._index, self._blobs, self.url, head)
 
     def close(self) -> None:
         self._index.close()

@@ -66,6 +66,15 @@ class Blobs:
             raise Tampered(f"blob {sha256[:12]} in {self._blobs} does not hold the bytes it is named after")
         return data
 
+    def is_whole(self, sha256: str, size: int) -> bool:
+        """Is the blob there with this size in bytes, and every byte what it was?"""
+        try:
+            with self.path(sha256).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                return found == sha256 and file.tell() == size
+        except FileNotFoundError:
+            return False
+
     def path(self, sha256: str) -> Path:
         return self._blobs / sha256
 

@@ -81,16 +81,26 @@ class Index:
                 yield from batch
 
     @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A reader of its own that sees all as of one moment, whatever is written meanwhile."""
+        with self._told_apart(), contextlib.closing(self._connect()) as connection:
+            connection.execute("PRAGMA query_only = 1")
+            connection.execute("BEGIN")
+            yield connection
+
+    @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer of all processes; commit at the end, change nothing if anything is raised."""
         with self._told_apart(), self._writer_lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                # A COMMIT that failed (disk full) may leave the transaction open, or have ended it.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
 
     def close(self) -> None:
         self._writer.close()

@@ -36,6 +36,7 @@ from hotshoe.registry.values import (
     AliasState,
     Change,
     Move,
+    Proof,
     Publication,
     Target,
     VersionState,
@@ -319,9 +320,12 @@ class Registry:
             self._known.forget(adapter)
         return changes, following
 
-    def verify(self) -> int:
-        """Prove the log whole: the number of entries checked, or Tampered at the first bad one."""
-        return self.store.verify()
+    def verify(self, head: str | None = None) -> Proof:
+        """Prove that all is as it was written, or raise Tampered; in a folder every byte is hashed too.
+
+        head: of an earlier proof, noted elsewhere. Without one a log whose end was cut off looks whole.
+        """
+        return self.store.verify(head)
 
     def close(self) -> None:
         """Give back files and connections; closing twice is no error."""

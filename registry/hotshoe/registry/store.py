@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hotshoe.adapter.reference import AdapterName
-from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Publication
+from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Proof, Publication
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,11 @@ class Store(Protocol):
         """
         ...
 
-    def verify(self) -> int:
-        """Prove the log whole; return how many entries were checked, raise Tampered at the first bad one."""
+    def verify(self, head: str | None = None) -> Proof:
+        """Prove that all is as it was written; raise Tampered at the first thing that is not.
+
+        head: of an earlier proof, which the log must still hold; InvalidRequest where there is no log.
+        """
         ...
 
     def close(self) -> None:

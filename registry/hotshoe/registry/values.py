@@ -225,6 +225,18 @@ class Change:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That a registry is as it was written.
+
+    entries: how many were checked. head: the sha256 (64 hex) of the newest one, which proves later that
+    none was cut off; empty where the store keeps no log of its own (the Hub).
+    """
+
+    entries: int
+    head: str = ""
+
+
 def tags_of(manifest: Manifest) -> tuple[str, ...]:
     """The words a version was tagged with for searching, from `training.tags`."""
     tags = manifest.training.get("tags", ())
