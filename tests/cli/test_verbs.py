@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from support.adapters import make_adapter, make_base
 from support.serving import Shop, open_shop
 from typer.testing import CliRunner, Result
 
+from hotshoe.adapter.errors import Refused
 from hotshoe.cli.main import VERBS, app
+from hotshoe.cli.verb import require, verb
 from hotshoe.serve.tenants_file import parse_tenants
 
 Run = Callable[..., Result]
@@ -194,3 +198,23 @@ def test_a_refusal_has_an_exit_code_and_a_reason(
     assert told.exit_code == result.exit_code
     assert told.stdout == ""
     assert error["message"].split()[0] in told.stderr
+
+
+def test_what_the_system_refuses_is_a_message_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    @verb
+    def fill(*, as_json: bool = False) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/big")
+
+    with pytest.raises(typer.Exit) as ended:
+        fill()
+    assert ended.value.exit_code == 1
+    assert "No space left on device: '/var/big'" in capsys.readouterr().err
+    with pytest.raises(typer.Exit):
+        fill(as_json=True)
+    assert "No space left" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_a_part_that_the_bare_install_lacks_is_named_with_what_to_install() -> None:
+    require("json", "grpc", extra="serve-cpu")
+    with pytest.raises(Refused, match=r"needs no_such_engine, .* pip install 'hotshoe\[serve-cpu\]'"):
+        require("json", "no_such_engine", extra="serve-cpu")

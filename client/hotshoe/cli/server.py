@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hotshoe.adapter.errors import InvalidConfig
-from hotshoe.cli.verb import JsonOption, LedgerOption, RegistryOption, print_json, print_table, verb
+from hotshoe.cli.verb import JsonOption, LedgerOption, RegistryOption, print_json, print_table, require, verb
 
 if TYPE_CHECKING:
     from hotshoe.serve.planning import Plan
@@ -21,9 +21,7 @@ MIB = 1 << 20
 def serve(
     config: Annotated[
         Path | None,
-        typer.Option(
-            "--config", metavar="SERVE.toml", help="Settings in a file; flags count more."
-        ),
+        typer.Option("--config", metavar="SERVE.toml", help="Settings in a file; flags count more."),
     ] = None,
     base: Annotated[
         str | None,
@@ -100,6 +98,7 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve the base and every adapter of the registry over gRPC until SIGTERM."""
+    require("vllm", "uvloop", "grpc_health", "grpc_reflection", "prometheus_client", extra="serve-cpu")
     from hotshoe.serve import start
     from hotshoe.serve.logs import logging_to_stderr
     from hotshoe.serve.settings import make_config, read_settings

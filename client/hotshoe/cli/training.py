@@ -15,6 +15,7 @@ from hotshoe.cli.verb import (
     default_actor,
     print_json,
     print_table,
+    require,
     verb,
 )
 
@@ -57,6 +58,7 @@ def train(
 
     A run whose config has training.checkpoint_every_steps goes on where it was if it is started again.
     """
+    require("torch", "transformers", "peft", "trl", "datasets", "accelerate", extra="train")
     from hotshoe.adapter.errors import InvalidConfig
     from hotshoe.registry import open_registry
     from hotshoe.train.config import TrainConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from hotshoe.adapter.errors import (
     InvalidReference,
     InvalidRequest,
     PromptTooLong,
+    Refused,
 )
 
 P = ParamSpec("P")
@@ -65,8 +67,22 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
             # The reader went away (`hotshoe list | head`); a second complaint at exit helps nobody.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
+        except OSError as error:
+            # A full disk, no rights, a name that is taken: the system's words say it, a traceback hides it.
+            message = f"{error}: look at the place and its rights, then try again"
+            _fail(HotshoeError(message), as_json=bool(kwargs.get("as_json")))
 
     return run
+
+
+def require(*modules: str, extra: str) -> None:
+    """Raise Refused, saying what to install, unless all the modules are there; none is imported."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Refused(
+            f"this needs {', '.join(missing)}, which the bare install does not bring: "
+            f"pip install 'hotshoe[{extra}]'"
+        )
 
 
 def default_actor() -> str:
