@@ -237,7 +237,9 @@ async def hot_swap(address: str) -> Swap:
         running = [asyncio.create_task(ask(client, prompt, ref, LONG)) for _ in range(STREAMS)]
         await asyncio.sleep(1)
         folder = str(OUT / "support-v2")
-        await asyncio.to_thread(hotshoe, "publish", folder, "--as", SUPPORT, "--message", "more steps")
+        await asyncio.to_thread(
+            hotshoe, "publish", folder, "--as", SUPPORT, "--message", "the ticket names the team, too"
+        )
         await asyncio.to_thread(
             hotshoe, "promote", f"{SUPPORT}@v2", "prod", "--reason", "better on held-out rows"
         )
