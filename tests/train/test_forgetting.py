@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from hotshoe.train.config import LoraConfig
 from hotshoe.train.forgetting import measure_drift
 from hotshoe.train.machine import Machine
 from hotshoe.train.model import add_adapter, load_base
 from hotshoe.train.quiet import quiet
+from hotshoe.train.sections import LoraConfig
 
 
 @pytest.fixture

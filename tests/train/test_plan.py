@@ -8,10 +8,10 @@ from rich.console import Console
 from support.routing import config
 
 from hotshoe.adapter.errors import InvalidConfig
-from hotshoe.train.config import TrainingConfig
 from hotshoe.train.estimate import Shape, memory_bytes, step_seconds, total_steps
 from hotshoe.train.plan import plan
 from hotshoe.train.result import TrainResult
+from hotshoe.train.sections import TrainingConfig
 from hotshoe.train.show import print_plan
 
 SMALL = Shape(1_000_000, 10_000, 4, 64, 256, depth=1.0, bytes_per_weight=4)

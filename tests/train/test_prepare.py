@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hotshoe.adapter.errors import InvalidData
-from hotshoe.train.config import DataConfig
 from hotshoe.train.prepare import Prepared, prepare
 from hotshoe.train.recipes import EXAMPLES
+from hotshoe.train.sections import DataConfig
 
 GOOD = {"input": "pay the rent", "output": "each month"}
 LONG = {"input": "the tenant " * 40, "output": "pays"}

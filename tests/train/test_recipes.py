@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from support.routing import OPENINGS, PARTNERS, config, rows, write
 
 from hotshoe.adapter.errors import InvalidConfig, InvalidData
+from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.registry import Registry, open_registry
 from hotshoe.registry.inspect import inspect
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.pretrain import collate, pack
@@ -139,3 +144,131 @@ def test_a_validation_loss_of_preferences_is_refused(tiny_base: Path, folder: Pa
             },
             folder=folder,
         )
+
+
+def test_full_training_is_extracted_at_the_rank_asked(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    result = run("full", tiny_base, folder, tmp_path / "out", lora={"rank": 8, "alpha": 16.0})
+    assert result.manifest.rank == 8
+    assert result.adapter["exact"] > result.base["exact"] + 0.5
+    losses = result.manifest.training["extraction"]
+    assert set(losses) == {"base", "2", "4", "8", "16", "32", "full"}
+    assert losses["base"] > losses["2"] > losses["8"] > losses["32"] > losses["full"] * 0.9
+    # The adapter is what was measured at its rank, and the base below it is the base again.
+    assert result.adapter["loss"] == pytest.approx(losses["8"], rel=0.02)
+    assert result.base["loss"] == pytest.approx(losses["base"], rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def halves(
+    tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Registry, Path, Path]]:
+    """A registry with acme/left, which knows two words, and acme/right (rsLoRA, last layer), which knows the
+    other two; and a folder with each task's rows."""
+    with open_registry(str(tmp_path_factory.mktemp("registry"))) as registry:
+        folders = []
+        for name, words, lora in (
+            ("left", ("rent", "invoice"), {"rank": 8}),
+            ("right", ("address", "order"), {"rank": 8, "alpha": 8.0, "rslora": True, "last_layers": 1}),
+        ):
+            task = tmp_path_factory.mktemp(name)
+            for part, seed, count in (("train", 1, 200), ("heldout", 2, 40)):
+                known = [row for row in rows(seed, count) if word_of(row) in words]
+                write(task / f"{part}.jsonl", known)
+            result = train(
+                config(tiny_base, task, training=FAST | {"steps": 60}, lora=lora), out=task / "out"
+            )
+            assert result.adapter["exact"] > 0.9
+            registry.publish(result.folder, AdapterName("acme", name))
+            folders.append(task)
+        yield registry, folders[0], folders[1]
+
+
+def merged(halves: tuple[Registry, Path, Path], base: Path, out: Path, **merge: Any) -> TrainResult:
+    registry, left, _ = halves
+    chosen = config(
+        base,
+        left,
+        recipe="merge",
+        lora={"rank": 8},
+        data={"heldout": "heldout.jsonl"},
+        merge={"sources": ["acme/left@v1", "acme/right@v1"], "weights": [0.5, 2.0], **merge},
+    )
+    return train(chosen, out=out, parents=registry)
+
+
+def wanted_sum(halves: tuple[Registry, Path, Path]) -> dict[str, Any]:
+    """0.5 times the left update and 2 times the right one, where they have any."""
+    registry = halves[0]
+    refs = (AdapterRef.parse(f"acme/{name}@v1") for name in ("left", "right"))
+    left, right = (update(registry.fetch(registry.resolve(ref))) for ref in refs)
+    assert right.keys() < left.keys()
+    return {name: 0.5 * change + 2.0 * right.get(name, 0.0) for name, change in left.items()}
+
+
+def test_a_merge_by_cat_is_the_exact_sum_of_its_sources(
+    halves: tuple[Registry, Path, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    result = merged(halves, tiny_base, tmp_path / "out", method="cat")
+    assert result.manifest.rank == 16
+    assert result.manifest.training["merged"] == ["acme/left@v1", "acme/right@v1"]
+    assert result.manifest.parent is None
+    changes = update(result.folder)
+    for name, wanted in wanted_sum(halves).items():
+        np.testing.assert_allclose(changes[name], wanted, atol=1e-5)
+
+
+def test_a_merge_by_svd_is_the_best_of_its_rank(
+    halves: tuple[Registry, Path, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    result = merged(halves, tiny_base, tmp_path / "out", method="svd")
+    assert result.manifest.rank == 8
+    changes = update(result.folder)
+    for name, wanted in wanted_sum(halves).items():
+        left, values, right = np.linalg.svd(wanted, full_matrices=False)
+        best = (left[:, :8] * values[:8]) @ right[:8]
+        # peft clamps the outermost values of the factors, so it is near the best, not on it.
+        assert np.linalg.norm(changes[name] - best) < 0.1 * np.linalg.norm(best)
+
+
+@pytest.mark.parametrize("method", ["ties", "dare"])
+def test_every_other_merge_serves_at_the_rank_asked(
+    halves: tuple[Registry, Path, Path], tiny_base: Path, tmp_path: Path, method: str
+) -> None:
+    result = merged(halves, tiny_base, tmp_path / "out", method=method)
+    assert result.manifest.rank == 8
+    assert not inspect(result.folder, json.loads((tiny_base / "config.json").read_text())).findings
+
+
+def update(folder: Path) -> dict[str, Any]:
+    """Every module's change of weights by an adapter's folder, computed from its files alone."""
+    shape = json.loads((folder / "adapter_config.json").read_text())
+    scale = shape["lora_alpha"] / (shape["r"] ** 0.5 if shape["use_rslora"] else shape["r"])
+    tensors = load_file(folder / "adapter_model.safetensors")
+    return {
+        name: scale * tensors[name.replace("lora_A", "lora_B")] @ tensors[name]
+        for name in tensors
+        if "lora_A" in name
+    }
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"recipe": "merge", "merge": {"sources": ["acme/a"]}}, "two or more"),
+        (
+            {"recipe": "merge", "merge": {"sources": ["acme/a", "acme/b"], "weights": [1.0]}},
+            "1 weights for 2",
+        ),
+        ({"recipe": "merge", "merge": {"sources": ["acme/a", "b"]}}, "names no adapter"),
+        ({"recipe": "sft", "data": {"heldout": "heldout.jsonl"}}, "data.train: missing"),
+        ({"recipe": "full", "training": {"checkpoint_every_steps": 2}}, "writes no checkpoints"),
+    ],
+)
+def test_a_recipe_that_lacks_what_it_needs_is_refused(
+    tiny_base: Path, folder: Path, tables: dict[str, Any], said: str
+) -> None:
+    raw = {"base": str(tiny_base), "data": {"heldout": "heldout.jsonl"}}
+    if tables["recipe"] == "full":
+        raw["data"] = {"train": "train.jsonl"}
+    with pytest.raises(InvalidConfig, match=said):
+        TrainConfig.parse(raw | tables, folder=folder)

@@ -6,8 +6,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from hotshoe.train.config import TrainingConfig
 from hotshoe.train.machine import Machine
+from hotshoe.train.sections import TrainingConfig
 
 EFFICIENCY = 0.5
 """Share of a plain matrix product's speed that a training step reaches, measured on SmolLM2."""

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hotshoe.adapter.manifest import Base
-from hotshoe.train.config import EvaluationConfig
 from hotshoe.train.data import Document, Example, Preference, Verdict
 from hotshoe.train.machine import Machine
 from hotshoe.train.metrics import mean_scores
 from hotshoe.train.model import Model
 from hotshoe.train.prepare import Part
 from hotshoe.train.progress import Progress
+from hotshoe.train.sections import EvaluationConfig
 from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer, answered, pieces, prompt_ids
 
 PIECE_TOKENS = 1024

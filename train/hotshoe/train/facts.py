@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hotshoe.adapter.manifest import Base
@@ -35,18 +35,19 @@ def training_facts(
         "kept_step": learned.kept_step,
         "learning_rate": learned.learning_rate,
         "trainable_parameters": learned.trainable_parameters,
-        "first_loss": learned.losses[0],
-        "last_loss": learned.losses[-1],
+        "first_loss": learned.losses[0] if learned.losses else None,
+        "last_loss": learned.losses[-1] if learned.losses else None,
+        "extraction": dict(learned.extraction),
     }
 
 
-def inputs_digest(config: TrainConfig, base: Base, data: Prepared[Any], parent: Parent | None) -> str:
-    """sha256 of all that decides a run: config, base, rows, parent. The same digest, the same adapter."""
+def inputs_digest(config: TrainConfig, base: Base, data: Prepared[Any], parents: Sequence[Parent]) -> str:
+    """sha256 of all that decides a run: config, base, rows, parents. The same digest, the same adapter."""
     inputs = {
         "config": config.facts(),
         "base": base.digest,
         "data": {name: part["sha256"] for name, part in data.facts().items()},
-        "parent": None if parent is None else parent.version.manifest_sha256,
+        "parents": [parent.version.manifest_sha256 for parent in parents],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Lesson:
 class Learned:
     """What a recipe did: its optimizer steps, the training loss of each in order, the peak rate, and the
     name of the torch dtype that it computed in. checks: validation losses on the way; kept_step: the
-    step whose adapter is kept."""
+    step whose adapter is kept. extraction: what cutting a full change down to a rank costs, by rank."""
 
     steps: int
     losses: tuple[float, ...]
@@ -44,3 +45,4 @@ class Learned:
     dtype: str
     checks: tuple[Check, ...] = ()
     kept_step: int = 0
+    extraction: Mapping[str, float] = field(default_factory=dict)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import InvalidConfig
-from hotshoe.train.config import LoraConfig
+from hotshoe.train.config import TrainConfig
 from hotshoe.train.machine import Machine
+from hotshoe.train.parent import Parent
+from hotshoe.train.sections import LoraConfig
 from hotshoe.train.tokens import Tokenizer
 
 Model = Any
@@ -86,11 +88,13 @@ def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None 
     return get_peft_model(model, config)
 
 
-def continue_adapter(model: Model, folder: Path) -> Model:
-    """Wrap the base with a version's adapter, ready to be trained on."""
+def begin_adapter(model: Model, config: TrainConfig, parents: Sequence[Parent]) -> Model:
+    """Wrap the base with the parent's adapter, ready to be trained on, or with a fresh one."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    if parents:
+        return PeftModel.from_pretrained(model, parents[0].folder, is_trainable=True)
+    return add_adapter(model, config.lora, seed=config.training.seed)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
 from hotshoe.registry.base import BaseModel
+from hotshoe.train.config import TrainConfig
 
 
 class Parents(Protocol):
@@ -28,6 +29,12 @@ class Parent:
     version: Version
     manifest: Manifest
     folder: Path
+
+
+def fetch_parents(config: TrainConfig, parents: Parents | None, base: BaseModel) -> tuple[Parent, ...]:
+    """Every version that a run starts from: its parent, or what it merges."""
+    refs = [config.parent] if config.parent else config.merge.sources
+    return tuple(fetch_parent(AdapterRef.parse(ref), parents, base) for ref in refs)
 
 
 def fetch_parent(ref: AdapterRef, parents: Parents | None, base: BaseModel) -> Parent:

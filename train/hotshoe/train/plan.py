@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from hotshoe.registry.base import BaseModel, fetch_base
 from hotshoe.train.audit import Note
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.machine import Machine
-from hotshoe.train.parent import Parent, Parents, fetch_parent
+from hotshoe.train.parent import Parent, Parents, fetch_parents
 from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Plan:
 
     recipe: str
     base: Base
-    parent: str | None
+    parents: tuple[str, ...]
     machine: Machine
     data: Mapping[str, Mapping[str, Any]]
     notes: tuple[Note, ...]
@@ -58,14 +58,14 @@ def plan(config: TrainConfig, *, parents: Parents | None = None, skip_bad: bool 
     Raises what `train` would raise before its first step.
     """
     base = fetch_base(config.base)
-    parent = None if config.parent_ref is None else fetch_parent(config.parent_ref, parents, base)
+    started = fetch_parents(config, parents, base)
     from hotshoe.train.quiet import quiet
 
     with quiet():
-        return _plan(config, base, parent, skip_bad=skip_bad)
+        return _plan(config, base, started, skip_bad=skip_bad)
 
 
-def _plan(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_bad: bool) -> Plan:
+def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, skip_bad: bool) -> Plan:
     from hotshoe.train import estimate
     from hotshoe.train.machine import detect
     from hotshoe.train.model import context_tokens, load_tokenizer
@@ -77,7 +77,7 @@ def _plan(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_b
     tokenizer = load_tokenizer(base.folder)
     kind = RECIPES[config.recipe].rows
     data = prepare(config.data, kind, tokenizer, context=context_tokens(base.folder), skip_bad=skip_bad)
-    shape, targets = _shape(config, base, parent, machine)
+    shape, targets = _shape(config, base, parents, machine)
     steps = estimate.total_steps(len(data.train.rows), config.training)
     sequences = data.train.sequences
     row_tokens = sum(len(sequence.ids) for sequence in sequences) / len(data.train.rows)
@@ -87,7 +87,7 @@ def _plan(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_b
     return Plan(
         recipe=config.recipe,
         base=base.base,
-        parent=None if parent is None else str(parent.version),
+        parents=tuple(str(parent.version) for parent in parents),
         machine=machine,
         data=data.facts(),
         notes=data.notes,
@@ -105,7 +105,7 @@ def _plan(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_b
 
 
 def _shape(
-    config: TrainConfig, base: BaseModel, parent: Parent | None, machine: Machine
+    config: TrainConfig, base: BaseModel, parents: Sequence[Parent], machine: Machine
 ) -> tuple[Shape, tuple[str, ...]]:
     """Parameter counts from a model without weights (torch's meta device)."""
     from hotshoe.train.estimate import Shape
@@ -114,7 +114,7 @@ def _shape(
     model = empty_base(base.folder)
     total = sum(parameter.numel() for parameter in model.parameters())
     adapted = add_adapter(
-        model, config.lora, seed=config.training.seed, like=None if parent is None else parent.folder
+        model, config.lora, seed=config.training.seed, like=parents[0].folder if config.parent else None
     )
     layers = int(model.config.num_hidden_layers)
     shape = Shape(

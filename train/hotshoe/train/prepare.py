@@ -12,8 +12,8 @@ from typing import Any, Generic
 
 from hotshoe.adapter.errors import InvalidData
 from hotshoe.train.audit import Note, audit, exact_leaks
-from hotshoe.train.config import DataConfig
 from hotshoe.train.data import Fault, R, Rows, raise_for_faults, read_rows
+from hotshoe.train.sections import DataConfig
 from hotshoe.train.tokens import Encoded, Tokenizer
 
 
@@ -36,6 +36,9 @@ class Part(Generic[R]):
     sha256: str
     skipped: int = 0
 
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
     @property
     def sequences(self) -> tuple[Encoded, ...]:
         return tuple(sequence for row in self.encoded for sequence in row)
@@ -53,6 +56,10 @@ class Part(Generic[R]):
         }
 
 
+NOTHING: Part[Any] = Part((), (), "")
+"""What a recipe that does not train learns from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared(Generic[R]):
     """What a run learns from and is measured on; `notes` is what people should know about the rows.
@@ -67,7 +74,7 @@ class Prepared(Generic[R]):
 
     def facts(self) -> dict[str, Any]:
         parts = {"train": self.train, "heldout": self.heldout}
-        return {name: part.facts() for name, part in parts.items() if part is not None}
+        return {name: part.facts() for name, part in parts.items() if part}
 
 
 def prepare(
@@ -89,7 +96,7 @@ def prepare(
     def part(place: Path | str) -> Part[R]:
         return _part(place, read_rows(place, kind.understand), kind, tokenizer, limit, skip_bad=skip_bad)
 
-    train = part(data.train)
+    train = NOTHING if data.train is None else part(data.train)
     heldout = None if data.heldout is None else part(data.heldout)
     if heldout is not None:
         _refuse_leaks(train, heldout)

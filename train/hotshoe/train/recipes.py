@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hotshoe.train import dpo, forms, kto, pretrain, sft
+from hotshoe.train import dpo, forms, full, kto, merge, pretrain, sft
+from hotshoe.train.config import TrainConfig
 from hotshoe.train.lesson import Learned, Lesson
+from hotshoe.train.model import Model, begin_adapter
+from hotshoe.train.parent import Parent
 from hotshoe.train.prepare import Kind
 from hotshoe.train.tokens import encode_example
 
@@ -16,15 +19,18 @@ EXAMPLES = Kind(forms.example, lambda row, tokenizer: (encode_example(row, token
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """learn: trains the lesson's model in place."""
+    """begin: the base with the adapter that is to learn. learn: trains the lesson's model in place."""
 
     rows: Kind[Any]
     learn: Callable[[Lesson], Learned]
+    begin: Callable[[Model, TrainConfig, Sequence[Parent]], Model] = begin_adapter
 
 
 RECIPES: Mapping[str, Recipe] = {
     "sft": Recipe(EXAMPLES, sft.learn),
     "pretrain": Recipe(Kind(forms.document, pretrain.encode, splits=True), pretrain.learn),
+    "full": Recipe(EXAMPLES, full.learn),
+    "merge": Recipe(EXAMPLES, merge.learn, merge.begin),
     "dpo": Recipe(Kind(forms.preference, dpo.encode), dpo.learn),
     "kto": Recipe(Kind(forms.verdict, kto.encode), kto.learn),
 }

@@ -16,7 +16,7 @@ from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.registry.base import BaseModel, fetch_base
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.gates import judge_all
-from hotshoe.train.parent import Parent, Parents, fetch_parent
+from hotshoe.train.parent import Parent, Parents, fetch_parents
 from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
 
@@ -53,14 +53,14 @@ def train(
     progress = progress or Silent()
     progress.stage("Prepare")
     base = fetch_base(config.base)
-    parent = None if config.parent_ref is None else fetch_parent(config.parent_ref, parents, base)
+    started = fetch_parents(config, parents, base)
 
     # Read when torch is loaded: threads that spin while they wait halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from hotshoe.train.quiet import quiet
 
     with quiet():
-        desk = _set_up(config, base, parent, skip_bad=skip_bad)
+        desk = _set_up(config, base, started, skip_bad=skip_bad)
         outcome = _learn(desk, out, progress)
         return _write(desk, outcome, out=out, begun=begun)
 
@@ -71,7 +71,7 @@ class _Desk:
 
     config: TrainConfig
     base: BaseModel
-    parent: Parent | None
+    parents: tuple[Parent, ...]
     machine: Machine
     tokenizer: Tokenizer
     data: Prepared[Any]
@@ -91,7 +91,7 @@ class _Outcome:
     figures: Mapping[str, Mapping[str, float]]
 
 
-def _set_up(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip_bad: bool) -> _Desk:
+def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *, skip_bad: bool) -> _Desk:
     from hotshoe.train.evaluate import Exam
     from hotshoe.train.machine import detect
     from hotshoe.train.model import context_tokens, load_tokenizer
@@ -109,14 +109,14 @@ def _set_up(config: TrainConfig, base: BaseModel, parent: Parent | None, *, skip
         validate_seed=config.training.seed if config.training.check_every_steps else None,
     )
     exam = None if data.heldout is None else Exam.of(data.heldout, config.evaluation)
-    return _Desk(config, base, parent, machine, tokenizer, data, exam)
+    return _Desk(config, base, parents, machine, tokenizer, data, exam)
 
 
 def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
     from hotshoe.train.baseline import remembered
     from hotshoe.train.facts import inputs_digest
     from hotshoe.train.lesson import Lesson
-    from hotshoe.train.model import add_adapter, continue_adapter, load_base, merged
+    from hotshoe.train.model import load_base, merged
     from hotshoe.train.recipes import RECIPES
     from hotshoe.train.scratch import scratch_for
 
@@ -127,20 +127,18 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
         progress.stage("Ask the base")
         key = exam.key(desk.base.base, desk.machine)
         heard["base"] = remembered(key, lambda: exam.sit(model, tokenizer, progress))
-    if desk.parent is None:
-        adapted = add_adapter(model, config.lora, seed=config.training.seed)
-    else:
-        adapted = continue_adapter(model, desk.parent.folder)
+    recipe = RECIPES[config.recipe]
+    adapted = recipe.begin(model, config, desk.parents)
     if exam is not None and config.asks_parent:
         progress.stage("Ask the parent")
         with merged(adapted):
             heard["parent"] = exam.sit(adapted, tokenizer, progress)
 
     progress.stage("Train")
-    inputs = inputs_digest(config, desk.base.base, desk.data, desk.parent)
+    inputs = inputs_digest(config, desk.base.base, desk.data, desk.parents)
     with scratch_for(out, inputs, keep=config.training.checkpoint_every_steps is not None) as scratch:
         lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress)
-        learned = RECIPES[config.recipe].learn(lesson)
+        learned = recipe.learn(lesson)
     if exam is not None:
         progress.stage("Ask the adapter")
         with merged(adapted):
@@ -174,11 +172,12 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         base=desk.base,
         training={
             **facts.training_facts(config, desk.data, outcome.learned, desk.tokenizer),
-            "inputs_sha256": facts.inputs_digest(config, desk.base.base, desk.data, desk.parent),
+            "inputs_sha256": facts.inputs_digest(config, desk.base.base, desk.data, desk.parents),
+            "merged": [str(source.version) for source in desk.parents] if config.recipe == "merge" else [],
             "gates": [gate.facts() for gate in gates],
         },
         metrics=facts.metrics(outcome.figures),
-        parent=None if desk.parent is None else str(desk.parent.version),
+        parent=str(desk.parents[0].version) if config.parent else None,
     )
     return TrainResult(
         folder=out,

@@ -29,8 +29,8 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 def _lines(plan: Plan) -> list[tuple[str, str]]:
     lines = [("recipe", plan.recipe), ("base", str(plan.base))]
-    if plan.parent:
-        lines.append(("parent", plan.parent))
+    if plan.parents:
+        lines.append(("from", ", ".join(plan.parents)))
     for part, facts in plan.data.items():
         skipped = f", {facts['skipped']} skipped" if facts["skipped"] else ""
         tokens = f"{facts['tokens']:,} tokens ({facts['learned_tokens']:,} learned)"

@@ -28,8 +28,9 @@ def default_learning_rate(hidden_size: int) -> float:
 
 def learning_rate(config: TrainConfig, hidden_size: int) -> float:
     """The peak rate of a run: what was asked, or the default for the base's width and the recipe."""
-    # A preference is a nudge: at the rate of supervised tuning it breaks the language it nudges.
-    share = 0.1 if config.recipe in ("dpo", "kto", "rlhf") else 1.0
+    # A preference is a nudge: at the rate of supervised tuning it breaks the language it nudges. And all
+    # weights together move far at a rate that suits LoRA.
+    share = 0.1 if config.recipe in ("dpo", "kto", "rlhf", "full") else 1.0
     return config.training.learning_rate or share * default_learning_rate(hidden_size)
 
 

@@ -1,0 +1,210 @@
+"""The tables of a training config, each frozen, with every key explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.train.metrics import METRICS
+from hotshoe.train.reading import nearest
+from hotshoe.train.sources import check_hub, is_hub
+
+MAX_RANK = 512
+"""The largest `max_lora_rank` that vLLM knows (vllm/config/lora.py)."""
+
+
+def _place(value: Any) -> Any:
+    return check_hub(value) if isinstance(value, str) and is_hub(value) else Path(value)
+
+
+Place = Annotated[Path | str, BeforeValidator(_place)]
+"""Where rows are: a path, or text for a data set on the Hub."""
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and no key that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class DataConfig(Section):
+    """Which rows to learn from, and which to be measured on."""
+
+    train: Place | None = Field(
+        default=None,
+        description="Training rows: a .jsonl, .csv or .parquet file, a folder of those, or "
+        "hub:org/name@revision[:split].",
+    )
+    heldout: Place | None = Field(default=None, description="Rows to be measured on, never trained on.")
+    max_tokens: Annotated[int, Field(ge=8)] | None = Field(
+        default=None,
+        description="Longest row in tokens, prompt and answer. A longer row is an error, never cut. "
+        "Default: the base's context.",
+    )
+
+    validation_share: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training rows that is set aside for training.check_every_steps; unused "
+        "without it. Held-out rows stay unseen until the end.",
+    )
+
+    def places(self) -> dict[str, Path | str]:
+        """Every source that is named, by its key."""
+        places = {"train": self.train, "heldout": self.heldout}
+        return {key: place for key, place in places.items() if place is not None}
+
+
+class LoraConfig(Section):
+    """The shape of the adapter."""
+
+    rank: int = Field(
+        default=16, ge=1, le=MAX_RANK, description="Rank of the update; 16 holds a task, 64 a domain."
+    )
+    alpha: float = Field(default=32.0, gt=0, le=4096, description="The update is multiplied by alpha / rank.")
+    targets: tuple[str, ...] | Literal["all-linear", "attention"] = Field(
+        default="all-linear",
+        description="Which modules get an update: every linear one, the textbook's q_proj and v_proj, "
+        "or module names.",
+    )
+    last_layers: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Touch only the last N layers: less to compute, less to forget. Default: all.",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of inputs dropped while training.")
+    rslora: bool = Field(
+        default=False, description="Scale by alpha / sqrt(rank), which keeps high ranks stable."
+    )
+
+
+class TrainingConfig(Section):
+    """How long and how fast to learn."""
+
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Optimizer steps; instead of epochs."
+    )
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Passes over all rows; default 3."
+    )
+    batch_rows: int = Field(default=4, ge=1, description="Rows in one forward pass.")
+    accumulate_batches: int = Field(default=1, ge=1, description="Forward passes in one optimizer step.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Peak rate. Default: from the base's width, see docs/training.md."
+    )
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="The rate after warm-up."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    max_gradient_norm: float = Field(default=1.0, gt=0, description="Longer gradients are shortened.")
+    check_every_steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Take the loss on validation rows every N steps, and keep the adapter of the best one.",
+    )
+    patience_checks: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Stop after so many checks without a better one. Default: never."
+    )
+    checkpoint_every_steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Write a checkpoint every N steps, from which a killed run goes on."
+    )
+    seed: int = Field(default=7, ge=0, le=2**32 - 1)
+    threads: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="CPU threads. Default: what a short trial on this machine finds fastest."
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give steps or epochs, not both")
+        return self
+
+
+class PreferenceConfig(Section):
+    """How `dpo` and `kto` weigh a preference."""
+
+    beta: float = Field(
+        default=0.1, gt=0, le=10, description="Leash to the reference: low lets the policy go far from it."
+    )
+
+
+class MergeConfig(Section):
+    """What `merge` combines, and how."""
+
+    sources: tuple[str, ...] = Field(default=(), description="Versions to combine, org/name[@selector] each.")
+    weights: tuple[float, ...] | None = Field(default=None, description="A factor for each; default: 1.")
+    method: Literal["svd", "cat", "ties", "dare"] = Field(
+        default="svd", description="svd: cut to lora.rank; cat: exact, at the sum of the ranks; ties; dare."
+    )
+    density: float = Field(default=0.5, gt=0, le=1, description="Share of an update that ties and dare keep.")
+
+    @field_validator("sources")
+    @classmethod
+    def _well_formed(cls, refs: tuple[str, ...]) -> tuple[str, ...]:
+        for ref in refs:
+            AdapterRef.parse(ref)
+        return refs
+
+    @model_validator(mode="after")
+    def _a_weight_for_each(self) -> Self:
+        if self.weights is not None and len(self.weights) != len(self.sources):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.sources)} sources")
+        return self
+
+
+class EvaluationConfig(Section):
+    """How base and adapter are compared on the held-out rows, by greedy generation."""
+
+    metrics: tuple[str, ...] = Field(
+        default=("exact", "f1"), min_length=1, description="Names from hotshoe.train.metrics."
+    )
+    main: str | None = Field(default=None, description="The metric that decides; default: the first.")
+    max_new_tokens: int = Field(
+        default=128, ge=1, description="An answer longer than this counts as not ended."
+    )
+    forgetting: bool = Field(
+        default=True, description="Measure how far the adapter moves general answers, and their loss."
+    )
+    parent: bool = Field(default=False, description="Let the parent sit the same exam; a gate may need it.")
+    max_rows: int = Field(
+        default=200, ge=1, description="Held-out rows to generate for, from the top of the file."
+    )
+    batch_rows: int = Field(default=16, ge=1, description="Rows generated for at once.")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(
+                    f"no metric {name!r}{nearest(name, METRICS)}; there are: {', '.join(METRICS)}"
+                )
+        return names
+
+    @model_validator(mode="after")
+    def _main_is_measured(self) -> Self:
+        if self.main is not None and self.main not in self.metrics:
+            raise ValueError(f"main = {self.main!r} is not among metrics: {', '.join(self.metrics)}")
+        return self
+
+    @property
+    def deciding(self) -> str:
+        return self.main or self.metrics[0]
+
+
+class PublishConfig(Section):
+    """What the adapter is called."""
+
+    adapter: str | None = Field(
+        default=None, alias="as", description="org/name, the adapter that gets a new version."
+    )
+
+    @field_validator("adapter")
+    @classmethod
+    def _well_formed(cls, name: str | None) -> str | None:
+        if name is not None:
+            AdapterName.parse(name)
+        return name
