@@ -110,6 +110,12 @@ def test_promote_with_an_old_etag_is_a_conflict(run: Run) -> None:
     assert json.loads(result.stdout)["error"]["reason"] == "CONFLICT"
 
 
+def test_a_promotion_sent_twice_under_one_id_happens_once(run: Run) -> None:
+    again = ("promote", "acme/support@v2", "prod", "--reason", "x", "--promotion-id", "deploy-7", "--json")
+    assert data(run(*again))["etag"] == data(run(*again))["etag"]
+    assert sum(move["to"] == "v2" for move in data(run("history", "acme/support", "--json"))) == 1
+
+
 def test_rollback_goes_back(run: Run) -> None:
     done(run("promote", "acme/support@v2", "prod", "--reason", "x"))
     assert "v2 -> v1" in done(run("rollback", "acme/support@prod"))
@@ -218,3 +224,12 @@ def test_a_part_that_the_bare_install_lacks_is_named_with_what_to_install() -> N
     require("json", "grpc", extra="serve-cpu")
     with pytest.raises(Refused, match=r"needs no_such_engine, .* pip install 'hotshoe\[serve-cpu\]'"):
         require("json", "no_such_engine", extra="serve-cpu")
+
+
+def test_verify_tells_a_head_and_takes_it_again(run: Run) -> None:
+    proof = data(run("verify", "--json"))
+    assert proof["whole"]
+    assert f"head: {proof['head']}" in done(run("verify", "--head", proof["head"]))
+    other = run("verify", "--head", "0" * 64)
+    assert other.exit_code != 0
+    assert "cut off" in other.output

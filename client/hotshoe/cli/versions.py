@@ -31,6 +31,14 @@ ExpectedOption = Annotated[
         help="Only if the alias still has this etag, as `hotshoe show` prints it; else: Conflict.",
     ),
 ]
+PromotionIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--promotion-id",
+        metavar="ID",
+        help="Any word of your own: the same one sent again, after a lost answer, changes nothing.",
+    ),
+]
 
 
 @verb
@@ -130,6 +138,7 @@ def promote(
     ],
     reason: ReasonOption,
     expected: ExpectedOption = None,
+    promotion_id: PromotionIdOption = None,
     actor: ActorOption = "",
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -156,6 +165,7 @@ def promote(
             expected=expected,
             actor=actor or default_actor(),
             reason=reason,
+            promotion_id=promotion_id,
         )
     _print_move(move, as_json=as_json)
 
@@ -165,6 +175,7 @@ def unset(
     ref: Annotated[str, typer.Argument(metavar="ORG/NAME@ALIAS", help="The alias, for example canary.")],
     reason: ReasonOption,
     expected: ExpectedOption = None,
+    promotion_id: PromotionIdOption = None,
     actor: ActorOption = "",
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -174,7 +185,14 @@ def unset(
 
     adapter, alias = _adapter_and_alias(ref)
     with open_registry(registry) as opened:
-        move = opened.unset(adapter, alias, expected=expected, actor=actor or default_actor(), reason=reason)
+        move = opened.unset(
+            adapter,
+            alias,
+            expected=expected,
+            actor=actor or default_actor(),
+            reason=reason,
+            promotion_id=promotion_id,
+        )
     _print_move(move, as_json=as_json)
 
 
@@ -183,6 +201,7 @@ def rollback(
     ref: Annotated[str, typer.Argument(metavar="ORG/NAME@ALIAS", help="The alias, for example prod.")],
     reason: ReasonOption = "rollback",
     expected: ExpectedOption = None,
+    promotion_id: PromotionIdOption = None,
     actor: ActorOption = "",
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -193,7 +212,12 @@ def rollback(
     adapter, alias = _adapter_and_alias(ref)
     with open_registry(registry) as opened:
         move = opened.rollback(
-            adapter, alias, expected=expected, actor=actor or default_actor(), reason=reason
+            adapter,
+            alias,
+            expected=expected,
+            actor=actor or default_actor(),
+            reason=reason,
+            promotion_id=promotion_id,
         )
     _print_move(move, as_json=as_json)
 
