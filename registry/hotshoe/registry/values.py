@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ ALIAS_PATH = ".hotshoe/alias.json"
 """Where a store that keeps aliases as trees (the Hub) writes the marker."""
 
 MARKER_SCHEMA = 1
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 ACTIONS = ("promote", "rollback", "unset")
 
 
@@ -275,6 +278,8 @@ def _target(adapter: AdapterName, raw: Mapping[str, Any]) -> Target:
     tag, weight = raw["version"], raw["weight"]
     if not isinstance(weight, int) or weight < 1:
         raise ValueError(f"weight {weight!r} is not a whole number over 0")
-    return Target(
-        Version(adapter, int(tag.removeprefix("v")), str(raw["commit"]), str(raw["manifest_sha256"])), weight
-    )
+    commit, digest = str(raw["commit"]), str(raw["manifest_sha256"])
+    # Both become names of folders: what is not hex could lead anywhere.
+    if not _COMMIT.fullmatch(commit) or not _SHA256.fullmatch(digest):
+        raise ValueError(f"commit {commit!r} with manifest {digest!r} is not 40 and 64 hex digits")
+    return Target(Version(adapter, int(tag.removeprefix("v")), commit, digest), weight)
