@@ -8,13 +8,14 @@ hint makes it come at once. The cursor holds what its owner has seen, so it outl
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from hotshoe.adapter.errors import AdapterNotFound, InvalidRequest
+from hotshoe.adapter.errors import AdapterNotFound, HotshoeError, InvalidRequest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry.store import Refs
 from hotshoe.registry.values import Change
@@ -24,6 +25,8 @@ SECONDS_PER_LOOK = 1.0
 
 _AT_ONCE = 8
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -31,6 +34,18 @@ class Seen:
 
     newest: int = 0
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """When it was, what was last seen (None: nothing ever), and why it failed, if it did."""
+
+    at: float
+    seen: Seen | None
+    error: HotshoeError | None = None
+
+
+_NEVER = _Look(float("-inf"), None)
 
 
 def interval(poll_seconds: float, watched: int) -> float:
@@ -65,22 +80,23 @@ class Lookout:
         self._survey = survey
         self._poll_seconds = poll_seconds
         self._clock = clock
-        self._seen: dict[AdapterName, tuple[float, Seen]] = {}
+        self._looks: dict[AdapterName, _Look] = {}
         self._all: tuple[float, Collection[AdapterName]] = (float("-inf"), ())
         self._lock = threading.Lock()
 
     def hint(self, adapter: AdapterName) -> None:
         """This adapter moved, somebody says: look at once when asked next."""
         with self._lock:
-            if adapter in self._seen:
-                self._seen[adapter] = (float("-inf"), self._seen[adapter][1])
+            if adapter in self._looks:
+                self._looks[adapter] = replace(self._looks[adapter], at=float("-inf"))
             else:
                 self._all = (float("-inf"), self._all[1])
 
     def changes(
         self, cursor: str | None, adapters: Collection[AdapterName] | None
     ) -> tuple[list[Change], str]:
-        """See `Store.changes`."""
+        """See `Store.changes`. An adapter that cannot be looked at stays as it was seen last; raises only
+        where that is so of all that were due."""
         known = {} if cursor is None else _parse(cursor)
         now = self._refreshed(self._everything() if adapters is None else adapters)
         changes: list[Change] = []
@@ -98,21 +114,37 @@ class Lookout:
     def _refreshed(self, adapters: Collection[AdapterName]) -> dict[AdapterName, Seen]:
         due = self._clock() - interval(self._poll_seconds, len(adapters))
         with self._lock:
-            stale = [a for a in adapters if a not in self._seen or self._seen[a][0] <= due]
+            before = {adapter: self._looks.get(adapter, _NEVER) for adapter in adapters}
+        stale = [adapter for adapter, look in before.items() if look.at <= due]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            looks = dict(zip(stale, pool.map(self._look_at, stale), strict=True))
+            looks = dict(
+                zip(stale, pool.map(self._look_at, stale, [before[each] for each in stale]), strict=True)
+            )
         with self._lock:
-            self._seen |= looks
-            return {adapter: self._seen[adapter][1] for adapter in adapters}
+            self._looks |= looks
+        now = before | looks
+        errors = {adapter: look.error for adapter, look in now.items() if look.error}
+        # While nothing can be seen at all, that is said each time, also when no look was due.
+        if errors and len(errors) == len(now):
+            raise next(iter(errors.values()))
+        if new := [adapter for adapter in errors if before[adapter].error is None]:
+            log.warning(
+                "%d adapters cannot be looked at, their aliases stay as they are; the first is %s: %s",
+                *(len(new), new[0], errors[new[0]]),
+            )
+        return {adapter: look.seen for adapter, look in now.items() if look.seen is not None}
 
-    def _look_at(self, adapter: AdapterName) -> tuple[float, Seen]:
+    def _look_at(self, adapter: AdapterName, before: _Look) -> _Look:
         # The time before the request: what moves during it is seen next time.
         began = self._clock()
         try:
             refs = self._look(adapter)
         except AdapterNotFound:
-            return began, Seen()
-        return began, Seen(refs.newest, dict(refs.aliases))
+            return _Look(began, Seen())
+        except HotshoeError as error:
+            # The attempt counts: it is not made again before the next look is due.
+            return _Look(began, before.seen, error)
+        return _Look(began, Seen(refs.newest, dict(refs.aliases)))
 
 
 def _text(seen: Mapping[AdapterName, Seen]) -> str:

@@ -6,7 +6,13 @@ from collections import Counter
 
 import pytest
 
-from hotshoe.adapter.errors import AdapterNotFound, InvalidRequest
+from hotshoe.adapter.errors import (
+    AdapterNotFound,
+    HotshoeError,
+    InvalidRequest,
+    PermissionDenied,
+    RegistryUnavailable,
+)
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry.hub_watch import Lookout, Seen, differences, interval
 from hotshoe.registry.store import Refs
@@ -20,6 +26,7 @@ class Sky:
 
     def __init__(self) -> None:
         self.refs: dict[AdapterName, Refs] = {}
+        self.faults: dict[AdapterName, HotshoeError] = {}
         self.looks: Counter[AdapterName] = Counter()
         self.surveys = 0
         self.now = 1000.0
@@ -33,6 +40,8 @@ class Sky:
 
     def look(self, adapter: AdapterName) -> Refs:
         self.looks[adapter] += 1
+        if adapter in self.faults:
+            raise self.faults[adapter]
         if adapter not in self.refs:
             raise AdapterNotFound(f"{adapter} is not there")
         return self.refs[adapter]
@@ -139,6 +148,48 @@ def test_an_adapter_that_is_gone_is_no_change_and_its_return_is(sky: Sky, lookou
     sky.refs[SUPPORT] = refs
     sky.now += 61
     assert lookout.changes(cursor, [SUPPORT])[0] == [Change(SUPPORT, "", "v1"), Change(SUPPORT, "prod", "e1")]
+
+
+def test_an_adapter_that_may_not_be_read_holds_up_no_other(
+    sky: Sky, lookout: Lookout, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, cursor = lookout.changes(None, [SUPPORT, LEGAL])
+    sky.faults[LEGAL] = PermissionDenied("acme/legal is not for you")
+    for newest in (2, 3):
+        sky.now += 61
+        sky.put(SUPPORT, newest, prod="e1")
+        changes, cursor = lookout.changes(cursor, [SUPPORT, LEGAL])
+        assert changes == [Change(SUPPORT, "", f"v{newest}")]
+        lookout.changes(cursor, [SUPPORT, LEGAL])
+    assert sky.looks[LEGAL] == 3, "once for each interval, not for each call"
+    assert caplog.text.count("acme/legal is not for you") == 1
+    del sky.faults[LEGAL]
+    sky.put(LEGAL, 2)
+    sky.now += 61
+    assert lookout.changes(cursor, [SUPPORT, LEGAL])[0] == [Change(LEGAL, "", "v2")]
+
+
+def test_an_adapter_that_could_never_be_seen_is_told_of_when_it_can(sky: Sky, lookout: Lookout) -> None:
+    sky.faults[SUPPORT] = RegistryUnavailable("no route")
+    _, cursor = lookout.changes(None, [SUPPORT, LEGAL])
+    sky.faults.clear()
+    assert lookout.changes(cursor, [SUPPORT, LEGAL])[0] == []
+    sky.now += 61
+    changes, _ = lookout.changes(cursor, [SUPPORT, LEGAL])
+    assert changes == [Change(SUPPORT, "", "v1"), Change(SUPPORT, "prod", "e1")]
+
+
+def test_a_hub_that_does_not_answer_at_all_is_told_as_such_each_time(
+    sky: Sky, lookout: Lookout, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, cursor = lookout.changes(None, [SUPPORT, LEGAL])
+    sky.faults = dict.fromkeys((SUPPORT, LEGAL), RegistryUnavailable("no route"))
+    sky.now += 61
+    for _ in range(3):
+        with pytest.raises(RegistryUnavailable, match="no route"):
+            lookout.changes(cursor, [SUPPORT, LEGAL])
+    assert sky.looks[SUPPORT] == 2
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("cursor", ["", "17", "[]", '{"acme/support": 1}', "{"])
