@@ -15,7 +15,7 @@ from support.adapters import SUPPORT, leave_manifest, ref
 from support.desk import Desk
 from support.hub.server import HubServer
 
-from hotshoe.adapter.errors import AdapterNotFound, Tampered
+from hotshoe.adapter.errors import AdapterNotFound, InvalidRequest, Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Base
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import BaseModel
@@ -218,6 +218,8 @@ def test_what_is_as_hotshoe_left_it_is_proven(desk: Desk) -> None:
         desk.registry.promote(SUPPORT, "prod", seed)
     desk.registry.rollback(SUPPORT, "prod")
     assert desk.registry.store.verify().entries == 5
+    with pytest.raises(InvalidRequest, match="verify it without one"):
+        desk.registry.store.verify("0" * 64)
 
 
 def test_an_alias_branch_edited_by_hand_is_found(desk: Desk, api: HfApi) -> None:
