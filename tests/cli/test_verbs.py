@@ -224,12 +224,3 @@ def test_a_part_that_the_bare_install_lacks_is_named_with_what_to_install() -> N
     require("json", "grpc", extra="serve-cpu")
     with pytest.raises(Refused, match=r"needs no_such_engine, .* pip install 'hotshoe\[serve-cpu\]'"):
         require("json", "no_such_engine", extra="serve-cpu")
-
-
-def test_verify_tells_a_head_and_takes_it_again(run: Run) -> None:
-    proof = data(run("verify", "--json"))
-    assert proof["whole"]
-    assert f"head: {proof['head']}" in done(run("verify", "--head", proof["head"]))
-    other = run("verify", "--head", "0" * 64)
-    assert other.exit_code != 0
-    assert "cut off" in other.output
