@@ -272,3 +272,81 @@ def test_a_recipe_that_lacks_what_it_needs_is_refused(
         raw["data"] = {"train": "train.jsonl"}
     with pytest.raises(InvalidConfig, match=said):
         TrainConfig.parse(raw | tables, folder=folder)
+
+
+def questions(folder: Path) -> Path:
+    for name, seed, count in (("train", 1, 60), ("heldout", 2, 16)):
+        write(folder / f"{name}.jsonl", rows(seed, count))
+    return folder
+
+
+RL = {"steps": 12, "batch_rows": 4, "learning_rate": 5e-3, "threads": 1}
+
+
+def test_rlhf_earns_more_of_a_reward_given_as_a_function(tiny_base: Path, tmp_path: Path) -> None:
+    questions(tmp_path)
+    (tmp_path / "reward.py").write_text(
+        "def score(question, answer, expected):\n"
+        "    return sum(letter.isalpha() for letter in answer) / max(len(answer), 1)\n"
+    )
+    chosen = config(
+        tiny_base,
+        tmp_path,
+        recipe="rlhf",
+        training=RL | {"steps": 10, "learning_rate": 2e-2},
+        reward={"function": "reward.py:score", "beta": 0.0, "answers": 8},
+        evaluation={"metrics": ["exact"], "max_new_tokens": 8, "forgetting": False},
+    )
+    result = train(chosen, out=tmp_path / "out")
+    assert result.adapter["reward"] > result.base["reward"] + 0.05
+    training = result.manifest.training
+    assert training["last_reward"] > training["first_reward"]
+    assert training["config"]["reward"]["function"] == "reward.py:score"
+
+
+def test_rlhf_learns_its_reward_from_rankings(tiny_base: Path, tmp_path: Path) -> None:
+    questions(tmp_path)
+    ranked = [{"input": row["input"], "ranked": ["yes yes yes", "yes no", "no no no"]} for row in rows(3, 24)]
+    write(tmp_path / "rankings.jsonl", ranked)
+    chosen = config(
+        tiny_base,
+        tmp_path,
+        recipe="rlhf",
+        training=RL | {"steps": 2},
+        reward={"rankings": "rankings.jsonl", "steps": 20},
+        evaluation={"metrics": ["exact"], "max_new_tokens": 8, "forgetting": False},
+    )
+    result = train(chosen, out=tmp_path / "out")
+    assert {"reward"} < result.adapter.keys()
+    assert result.manifest.training["first_reward"] is not None
+    assert not inspect(result.folder, json.loads((tiny_base / "config.json").read_text())).findings
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ({}, "name one of reward.metric"),
+        ({"metric": "f1", "function": "reward.py:score"}, "name one of reward.metric"),
+        ({"metric": "f2"}, "no metric 'f2'"),
+        ({"function": "score"}, "must be FILE.py:NAME"),
+        ({"rankings": "none.jsonl"}, "there is no file"),
+        ({"function": "none.py:score"}, "there is no file"),
+        ({"function": "broken.py:score"}, "fails: ZeroDivisionError"),
+        ({"function": "empty.py:score"}, "has no function 'score'"),
+        ({"function": "nan.py:score"}, "a reward is a finite number"),
+    ],
+)
+def test_a_reward_that_cannot_be_is_refused(
+    tiny_base: Path, tmp_path: Path, reward: dict[str, Any], said: str
+) -> None:
+    questions(tmp_path)
+    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "nan.py").write_text("def score(*_):\n    return float('nan')\n")
+    with pytest.raises(InvalidConfig, match=said):
+        train(
+            config(
+                tiny_base, tmp_path, recipe="rlhf", data={"train": "train.jsonl"}, training=RL, reward=reward
+            ),
+            out=tmp_path / "out",
+        )

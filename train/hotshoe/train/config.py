@@ -23,6 +23,7 @@ from hotshoe.train.sections import (
     MergeConfig,
     PreferenceConfig,
     PublishConfig,
+    RewardConfig,
     Section,
     TrainingConfig,
 )
@@ -31,7 +32,7 @@ from hotshoe.train.sections import (
 class TrainConfig(Section):
     """A whole run. `hotshoe train CONFIG.toml` reads it; `docs/training.md` explains every key."""
 
-    recipe: Literal["sft", "pretrain", "dpo", "kto", "full", "merge"] = "sft"
+    recipe: Literal["sft", "pretrain", "dpo", "kto", "full", "merge", "rlhf"] = "sft"
     base: str = Field(
         description="The frozen model: a folder, org/repo[@revision] on the Hub, or package:NAME."
     )
@@ -43,6 +44,7 @@ class TrainConfig(Section):
     training: TrainingConfig = TrainingConfig()
     preference: PreferenceConfig = PreferenceConfig()
     merge: MergeConfig = MergeConfig()
+    reward: RewardConfig = RewardConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: tuple[str, ...] = Field(
         default=(), description='What a version must reach to be promoted: "f1 >= base + 0.05".'
@@ -78,6 +80,9 @@ class TrainConfig(Section):
                 raise ValueError("merge: name two or more merge.sources, and neither parent nor data.train")
         elif self.data.train is None:
             raise ValueError("data.train: missing")
+        named = (self.reward.metric, self.reward.function, self.reward.rankings)
+        if self.recipe == "rlhf" and sum(name is not None for name in named) != 1:
+            raise ValueError("rlhf: name one of reward.metric, reward.function and reward.rankings")
         if self.recipe == "full" and (self.parent or self.training.checkpoint_every_steps):
             raise ValueError("full: starts from the base and writes no checkpoints; leave both out")
         return self
@@ -109,6 +114,9 @@ class TrainConfig(Section):
         facts = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"base", "publish"})
         for key, place in self.data.places().items():
             facts["data"][key] = place.name if isinstance(place, Path) else place
+        for key in ("function", "rankings"):
+            if key in facts["reward"]:
+                facts["reward"][key] = facts["reward"][key].rpartition("/")[2]
         return facts
 
     @classmethod
@@ -139,8 +147,21 @@ class TrainConfig(Section):
         for key, place in found.items():
             if isinstance(place, Path) and not place.exists():
                 raise InvalidConfig(f"data.{key}: there is no file {place}")
+        reward = self._reward_with_paths_from(folder)
         base = self.base
         # A folder is written relative to the file, like every other path in it.
         if ":" not in base and (folder / base / "config.json").is_file():
             base = str((folder / base).resolve())
-        return self.model_copy(update={"base": base, "data": self.data.model_copy(update=found)})
+        return self.model_copy(
+            update={"base": base, "reward": reward, "data": self.data.model_copy(update=found)}
+        )
+
+    def _reward_with_paths_from(self, folder: Path) -> RewardConfig:
+        found: dict[str, Any] = {}
+        if self.reward.function is not None:
+            found["function"] = str(folder / self.reward.function)
+        if isinstance(self.reward.rankings, Path):
+            found["rankings"] = folder / self.reward.rankings
+            if not found["rankings"].exists():
+                raise InvalidConfig(f"reward.rankings: there is no file {found['rankings']}")
+        return self.reward.model_copy(update=found)

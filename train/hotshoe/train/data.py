@@ -73,6 +73,16 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranking:
+    """A question with two or more answers, the best first."""
+
+    where: str
+    prompt: tuple[Turn, ...]
+    ranked: tuple[str, ...]
+    templated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """Running text."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hotshoe.adapter.manifest import Base
-from hotshoe.train.data import Document, Example, Preference, Verdict
+from hotshoe.train.data import Document, Example, Preference, Question, Verdict
 from hotshoe.train.machine import Machine
 from hotshoe.train.metrics import mean_scores
 from hotshoe.train.model import Model
@@ -79,6 +79,8 @@ class Exam:
                 case Preference():
                     examples.append(answered(row, row.chosen))
                     pairs.append((encoded[0], encoded[1]))
+                case Question():
+                    examples.append(answered(row, row.answer or "-"))
                 case Verdict(good=True):
                     examples.append(answered(row, row.answer))
                 case Verdict():
@@ -127,6 +129,12 @@ class Exam:
             # exp overflows past 709; a loss that high is noise anyway.
             "perplexity": math.exp(min(heard.loss, 700.0)),
         }
+
+    def mean_reward(self, heard: Heard, score: Callable[[str, str, str], float]) -> float:
+        """What the answers earn, by `score(question, answer, expected)`."""
+        both = zip(self.examples, heard.answers, strict=True)
+        earned = [score(row.prompt[-1].content, answer.text, row.answer) for row, answer in both]
+        return sum(earned) / max(len(earned), 1)
 
     def key(self, base: Base, machine: Machine) -> str:
         """A name for everything that the base's answers depend on, 64 hex digits."""

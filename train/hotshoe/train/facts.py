@@ -38,6 +38,8 @@ def training_facts(
         "first_loss": learned.losses[0] if learned.losses else None,
         "last_loss": learned.losses[-1] if learned.losses else None,
         "extraction": dict(learned.extraction),
+        "first_reward": learned.rewards[0] if learned.rewards else None,
+        "last_reward": learned.rewards[-1] if learned.rewards else None,
     }
 
 

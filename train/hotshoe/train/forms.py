@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hotshoe.train.data import BadRow, Document, Example, Preference, Question, Turn, Verdict
+from hotshoe.train.data import BadRow, Document, Example, Preference, Question, Ranking, Turn, Verdict
 from hotshoe.train.reading import nearest
 
 _QUESTION: Mapping[str, frozenset[str]] = {
@@ -69,6 +69,20 @@ def question(where: str, value: Any) -> Question:
     known = "output" in row
     prompt, templated = _question(row, *(["output"] if known else []))
     return Question(where, prompt, _text(row, "output") if known else "", templated)
+
+
+def ranking(where: str, value: Any) -> Ranking:
+    """A question with `ranked`, a list of answers from the best to the worst; or with chosen and rejected."""
+    row = _object(value)
+    if "ranked" not in row:
+        pair = preference(where, value)
+        return Ranking(where, pair.prompt, (pair.chosen, pair.rejected), pair.templated)
+    prompt, templated = _question(row, "ranked")
+    answers = row["ranked"]
+    if not isinstance(answers, list) or len(answers) < 2:
+        raise BadRow("ranked must be a list of two or more answers, the best first")
+    texts = tuple(_text({"ranked": answer}, "ranked") for answer in answers)
+    return Ranking(where, prompt, texts, templated)
 
 
 def document(where: str, value: Any) -> Document:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FIGURES = ("ended", "preferred", "loss", "perplexity", "forgetting", "general_loss")
+FIGURES = ("ended", "preferred", "reward", "loss", "perplexity", "forgetting", "general_loss")
 """What is measured of every adapter, whatever its metrics are."""
 
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ class Lesson:
 class Learned:
     """What a recipe did: its optimizer steps, the training loss of each in order, the peak rate, and the
     name of the torch dtype that it computed in. checks: validation losses on the way; kept_step: the
-    step whose adapter is kept. extraction: what cutting a full change down to a rank costs, by rank."""
+    step whose adapter is kept. extraction: what cutting a full change down to a rank costs, by rank.
+    rewards: mean reward of each step, and the score they come from, where there was one."""
 
     steps: int
     losses: tuple[float, ...]
@@ -46,3 +47,5 @@ class Learned:
     checks: tuple[Check, ...] = ()
     kept_step: int = 0
     extraction: Mapping[str, float] = field(default_factory=dict)
+    rewards: tuple[float, ...] = ()
+    score: Callable[[str, str, str], float] | None = None

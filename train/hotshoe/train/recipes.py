@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hotshoe.train import dpo, forms, full, kto, merge, pretrain, sft
+from hotshoe.train import dpo, forms, full, kto, merge, pretrain, rlhf, sft
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.lesson import Learned, Lesson
 from hotshoe.train.model import Model, begin_adapter
@@ -33,4 +33,5 @@ RECIPES: Mapping[str, Recipe] = {
     "merge": Recipe(EXAMPLES, merge.learn, merge.begin),
     "dpo": Recipe(Kind(forms.preference, dpo.encode), dpo.learn),
     "kto": Recipe(Kind(forms.verdict, kto.encode), kto.learn),
+    "rlhf": Recipe(Kind(forms.question, rlhf.encode), rlhf.learn),
 }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hotshoe.train.machine import Machine
     from hotshoe.train.model import Model
     from hotshoe.train.prepare import Prepared
+    from hotshoe.train.reward import Score
     from hotshoe.train.tokens import Tokenizer
 
 
@@ -143,14 +144,19 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
         progress.stage("Ask the adapter")
         with merged(adapted):
             heard["adapter"] = exam.sit(adapted, tokenizer, progress)
-    return _Outcome(adapted, learned, heard, _figures(desk, adapted, heard))
+    return _Outcome(adapted, learned, heard, _figures(desk, adapted, heard, learned.score))
 
 
-def _figures(desk: _Desk, model: Model, heard: Mapping[str, Heard]) -> dict[str, dict[str, float]]:
+def _figures(
+    desk: _Desk, model: Model, heard: Mapping[str, Heard], score: Score | None
+) -> dict[str, dict[str, float]]:
     from hotshoe.train.forgetting import measure_drift
 
     exam = desk.exam
     figures = {} if exam is None else {who: exam.marks(answers) for who, answers in heard.items()}
+    if exam is not None and score is not None:
+        for who, answers in heard.items():
+            figures[who]["reward"] = exam.mean_reward(answers, score)
     if desk.config.evaluation.forgetting:
         drift = measure_drift(model, desk.tokenizer)
         # From itself the base has not moved: so base and adapter have the same figures, side by side.

@@ -155,6 +155,41 @@ class MergeConfig(Section):
         return self
 
 
+class RewardConfig(Section):
+    """What `rlhf` rewards: exactly one of metric, function and rankings."""
+
+    metric: str | None = Field(default=None, description="A metric against the row's output.")
+    function: str | None = Field(
+        default=None, description="FILE.py:NAME, called as score(question, answer, expected) -> number."
+    )
+    rankings: Place | None = Field(
+        default=None, description="Rows of ranked answers, from which a reward model is trained first."
+    )
+    steps: int = Field(default=100, ge=1, description="Optimizer steps of the reward model.")
+    answers: int = Field(default=4, ge=2, le=64, description="Answers drawn for each question.")
+    temperature: float = Field(default=1.0, gt=0, le=2, description="How widely they are drawn.")
+    beta: float = Field(
+        default=0.04,
+        ge=0,
+        le=10,
+        description="Leash to where the run began; 0 is none.",
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in METRICS:
+            raise ValueError(f"no metric {name!r}{nearest(name, METRICS)}; there are: {', '.join(METRICS)}")
+        return name
+
+    @field_validator("function")
+    @classmethod
+    def _names_both(cls, name: str | None) -> str | None:
+        if name is not None and not name.rpartition(":")[0].endswith(".py"):
+            raise ValueError(f"{name!r} must be FILE.py:NAME")
+        return name
+
+
 class EvaluationConfig(Section):
     """How base and adapter are compared on the held-out rows, by greedy generation."""
 

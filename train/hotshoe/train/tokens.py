@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotshoe.adapter.errors import InvalidConfig
-from hotshoe.train.data import Document, Example, Preference, Question, Turn, Verdict
+from hotshoe.train.data import Document, Example, Preference, Question, Ranking, Turn, Verdict
 
 NO_LOSS = -100
 """The label of a token that is read but not learned (torch's ignore_index)."""
@@ -73,7 +73,7 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, ask: bool) -> str:
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
 
 
-def answered(row: Preference | Verdict | Question, answer: str) -> Example:
+def answered(row: Preference | Verdict | Question | Ranking, answer: str) -> Example:
     """A row's question with an answer, as a row of its own."""
     return Example(row.where, (*row.prompt, Turn("assistant", answer)), row.templated)
 

@@ -1,0 +1,134 @@
+"""Where the `rlhf` recipe's rewards come from: a metric, a Python function, a model learned from rankings."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from hotshoe.adapter.errors import InvalidConfig, InvalidData
+from hotshoe.train import forms
+from hotshoe.train.data import Example, Ranking, Turn, raise_for_faults, read_rows
+from hotshoe.train.lesson import Lesson
+from hotshoe.train.metrics import METRICS
+from hotshoe.train.tokens import answered, encode_example
+from hotshoe.train.trainer import common_arguments
+
+Score = Callable[[str, str, str], float]
+"""`(question, answer, expected) -> reward`; expected is empty where a row has no answer."""
+
+
+def score_for(lesson: Lesson) -> Score:
+    """The reward that the lesson's config names; a learned one is learned here.
+
+    Raises InvalidConfig where a function cannot be loaded or does not give finite numbers.
+    """
+    reward = lesson.config.reward
+    if reward.metric is not None:
+        metric = METRICS[reward.metric]
+        return lambda question, answer, expected: metric(answer, expected)
+    if reward.function is not None:
+        return _checked(load_function(reward.function), reward.function)
+    return _learn(lesson)
+
+
+def load_function(name: str) -> Score:
+    """Load `path/to/file.py:function`; raise InvalidConfig that says what is missing."""
+    file, _, function = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise InvalidConfig(f"reward.function: there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"hotshoe_reward_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InvalidConfig(f"reward.function: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InvalidConfig(f"reward.function: {path} fails: {type(error).__name__}: {error}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise InvalidConfig(f"reward.function: {path} has no function {function!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def _checked(score: Score, name: str) -> Score:
+    def checked(question: str, answer: str, expected: str) -> float:
+        try:
+            value = float(score(question, answer, expected))
+        except Exception as error:
+            raise InvalidConfig(f"{name} fails on {answer!r}: {type(error).__name__}: {error}") from error
+        if not math.isfinite(value):
+            raise InvalidConfig(f"{name} gives {value} for {answer!r}: a reward is a finite number")
+        return value
+
+    return checked
+
+
+def _learn(lesson: Lesson) -> Score:
+    """A reward model on the same base, tuned by LoRA on every pair of the rankings (trl's RewardTrainer)."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForSequenceClassification, PrinterCallback
+    from trl import RewardConfig, RewardTrainer
+
+    reward, tokenizer = lesson.config.reward, lesson.tokenizer
+    rankings = _rankings(lesson)
+    lesson.progress.stage("Train the reward")
+    base = lesson.model.get_base_model()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base.config._name_or_path, num_labels=1, dtype=lesson.machine.torch_dtype()
+    ).to(lesson.machine.device)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    arguments = common_arguments(lesson) | {
+        "output_dir": str(lesson.scratch / "reward"),
+        "max_steps": reward.steps,
+        "save_strategy": "no",
+        "learning_rate": 10 * common_arguments(lesson)["learning_rate"],
+    }
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(**arguments, max_length=None),
+        train_dataset=Dataset.from_list([pair for row in rankings for pair in _pairs(row, lesson)]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules="all-linear", modules_to_save=["score"]
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return _scorer(trainer.model.eval(), lesson)
+
+
+def _scorer(model: Any, lesson: Lesson) -> Score:
+    templated = bool(lesson.tokenizer.chat_template)
+
+    def score(question: str, answer: str, expected: str) -> float:
+        import torch
+
+        row = Example("", (Turn("user", question), Turn("assistant", answer or " ")), templated)
+        ids = torch.tensor([encode_example(row, lesson.tokenizer).ids], device=model.device)
+        with torch.inference_mode():
+            return float(model(input_ids=ids).logits[0, 0])
+
+    return score
+
+
+def _rankings(lesson: Lesson) -> tuple[Ranking, ...]:
+    place = lesson.config.reward.rankings
+    if place is None:
+        raise InvalidConfig("rlhf needs one of reward.metric, reward.function or reward.rankings")
+    rows = read_rows(place, forms.ranking)
+    raise_for_faults(rows.faults, total=rows.total)
+    if not rows.good:
+        raise InvalidData("reward.rankings has no rows")
+    return rows.good
+
+
+def _pairs(row: Ranking, lesson: Lesson) -> list[dict[str, Any]]:
+    """Every pair of a ranking, the better answer first."""
+    encoded = [encode_example(answered(row, answer), lesson.tokenizer).ids for answer in row.ranked]
+    return [{"chosen_ids": better, "rejected_ids": worse} for better, worse in combinations(encoded, 2)]
