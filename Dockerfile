@@ -21,13 +21,14 @@ FROM build AS build-gpu
 COPY requirements/gpu.lock requirements/
 RUN pip install --no-deps -r requirements/gpu.lock
 COPY . .
-RUN pip install --no-deps hatchling==1.33.0 pathspec==1.1.1 pluggy==1.7.0 trove-classifiers packaging \
+# The build's own tools, at the versions that the other lock pins; the runtime lock has none.
+RUN pip install --no-deps -c requirements/cpu.lock hatchling pathspec pluggy trove-classifiers packaging \
  && pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-bookworm AS runtime
-# g++: vLLM and torch compile small kernels when they start. libnuma1: vLLM's CPU worker asks for it.
+# libnuma1: vLLM's CPU build links it.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ libnuma1 tini \
+ && apt-get install -y --no-install-recommends libnuma1 tini \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 hotshoe \
  && install -d -o hotshoe -g hotshoe /registry
@@ -48,4 +49,8 @@ FROM runtime AS cpu
 COPY --from=build-cpu /opt/hotshoe /opt/hotshoe
 
 FROM runtime AS gpu
+# Triton compiles its launchers when it first runs a kernel.
+USER root
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+USER hotshoe
 COPY --from=build-gpu /opt/hotshoe /opt/hotshoe

