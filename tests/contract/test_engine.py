@@ -199,5 +199,5 @@ def _running(engine: Engine) -> bool:
 
 async def _comes_true(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # The engine tells nobody when a request has left it.
+        while not condition():  # The engine tells nobody when a request has left it.
             await asyncio.sleep(0.01)

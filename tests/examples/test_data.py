@@ -17,6 +17,7 @@ CONFIGS = sorted(EXAMPLES.glob("*/train*.toml"))
 
 
 def parts(config: TrainConfig) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    assert config.data.train is not None
     assert config.data.heldout is not None
     train, heldout = (
         read_rows(config.data.train, forms.example),
