@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.adapters import SUPPORT
 
-from hotshoe.adapter.errors import Tampered
+from hotshoe.adapter.errors import RegistryUnavailable, Tampered
 from hotshoe.adapter.manifest import Base, FileEntry, Manifest
 from hotshoe.adapter.version import Version
 from hotshoe.registry.cache import Cache
@@ -128,7 +128,7 @@ def test_a_bringer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise OSError("the disk is full")
 
     cache = Cache(tmp_path)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(RegistryUnavailable, match="the disk is full"):
         cache.hold(version, fails)
     assert list((tmp_path / "drafts").iterdir()) == []
     assert not list((tmp_path / "leases").rglob("*/*"))

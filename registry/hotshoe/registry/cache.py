@@ -10,12 +10,14 @@ quarantine/ what was not what its manifest says
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,6 +25,7 @@ from filelock import FileLock, Timeout
 from hotshoe.adapter.errors import Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.version import Version
+from hotshoe.registry.disk import using_disk
 from hotshoe.registry.verification import Fingerprint, check_folder, fingerprint_of
 
 DEFAULT_MAX_BYTES = 20 << 30
@@ -32,6 +35,8 @@ GRACE_SECONDS = 600.0
 
 _POLL_SECONDS = 0.005
 _STALE_SECONDS = 3600
+
+log = logging.getLogger(__name__)
 
 
 class Cache:
@@ -46,8 +51,9 @@ class Cache:
         self._root = root
         self._max_bytes = max_bytes
         self._grace_seconds = grace_seconds
-        for name in ("versions", "leases", "locks", "drafts", "quarantine"):
-            (root / name).mkdir(parents=True, exist_ok=True)
+        with self._on_disk(f"no cache can be kept in {root}"):
+            for name in ("versions", "leases", "locks", "drafts", "quarantine"):
+                (root / name).mkdir(parents=True, exist_ok=True)
         self._verified: dict[Path, Fingerprint] = {}
         self._held: dict[str, tuple[FileLock, int]] = {}
         self._holding = threading.Lock()
@@ -57,21 +63,16 @@ class Cache:
 
         `fill` puts the files into an empty folder if they are not here yet. Every byte was hashed
         against the manifest by this process. Raises Tampered, with the files put into quarantine, if
-        one is not what the manifest says.
+        one is not what the manifest says, RegistryUnavailable where the disk does not take it.
         """
-        # The lease comes first: what is leased is not evicted, so what is found there stays there.
-        self._lease(version)
-        try:
-            with self._turn(version.manifest_sha256):
-                folder = self._find(version)
-                brought = folder is None
-                if folder is None:
-                    folder = self._bring(version, fill)
-        except BaseException:
-            self.release(version)
-            raise
+        with self._on_disk(f"{version} cannot be kept in the cache {self._root}"):
+            folder, brought = self._held_folder(version, fill)
         if brought:
-            self.evict()
+            try:
+                self.evict()
+            except OSError:
+                # The version is here all the same, and the next one that comes tries again.
+                log.warning("the cache %s cannot be cleared of what is old", self._root, exc_info=True)
         return folder
 
     def release(self, version: Version) -> None:
@@ -111,6 +112,21 @@ class Cache:
             while self._held:
                 _, (lock, _) = self._held.popitem()
                 _drop(lock)
+
+    def _held_folder(self, version: Version, fill: Callable[[Path], Manifest]) -> tuple[Path, bool]:
+        """See `hold`; and was it brought now?"""
+        # The lease comes first: what is leased is not evicted, so what is found there stays there.
+        self._lease(version)
+        try:
+            with self._turn(version.manifest_sha256):
+                folder = self._find(version)
+                brought = folder is None
+                if folder is None:
+                    folder = self._bring(version, fill)
+        except BaseException:
+            self.release(version)
+            raise
+        return folder, brought
 
     def _find(self, version: Version) -> Path | None:
         folder = self._version(version.manifest_sha256)
@@ -191,6 +207,13 @@ class Cache:
         except FileNotFoundError:
             return False
         return self._grace_seconds > 0
+
+    @staticmethod
+    def _on_disk(failed: str) -> AbstractContextManager[None]:
+        return using_disk(
+            failed,
+            "see that it has room and that this user may write there, or name another by HOTSHOE_CACHE",
+        )
 
     def _sweep_drafts(self) -> None:
         for draft in (self._root / "drafts").iterdir():

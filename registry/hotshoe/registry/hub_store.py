@@ -21,6 +21,7 @@ from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, InvalidReq
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import hub_alias, hub_publish, hub_verify
+from hotshoe.registry.disk import using_disk
 from hotshoe.registry.hub import PUBLIC_ENDPOINT, Hub
 from hotshoe.registry.hub_layout import PublicationNote, refs_from
 from hotshoe.registry.hub_url import HubPlace
@@ -104,7 +105,11 @@ class HubStore:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="hotshoe-") as folder:
+        with using_disk(
+            "nothing can be published without a folder for a while", "set TMPDIR to one with room"
+        ):
+            temporary = tempfile.TemporaryDirectory(prefix="hotshoe-")
+        with temporary as folder:
             yield Path(folder)
 
     def add_version(

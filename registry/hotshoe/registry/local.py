@@ -26,7 +26,8 @@ from hotshoe.adapter.errors import (
 from hotshoe.adapter.manifest import MAX_MANIFEST_BYTES
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import local_events as events
-from hotshoe.registry.local_blobs import Blobs
+from hotshoe.registry.disk import using_disk
+from hotshoe.registry.local_blobs import ROOM, Blobs
 from hotshoe.registry.local_index import Index, append_event
 from hotshoe.registry.local_verify import verify_store
 from hotshoe.registry.store import Files, Refs
@@ -111,10 +112,11 @@ class LocalStore:
         return {tree: events.publication(body) for tree, body in rows}
 
     def read(self, adapter: AdapterName, commit: str, path: str) -> bytes:
-        try:
-            return self._blobs.read(self._sha256(adapter, commit, path), MAX_MANIFEST_BYTES)
-        except FileNotFoundError as error:
-            raise self._lost(adapter, commit, path) from error
+        with using_disk(f"{path} of {adapter} cannot be read from {self.url}", ROOM):
+            try:
+                return self._blobs.read(self._sha256(adapter, commit, path), MAX_MANIFEST_BYTES)
+            except FileNotFoundError as error:
+                raise self._lost(adapter, commit, path) from error
 
     def tree(self, adapter: AdapterName, commit: str) -> Mapping[str, int]:
         rows = self._index.rows(f"SELECT f.path, f.size {_FILES_OF}", commit, str(adapter))
@@ -125,11 +127,12 @@ class LocalStore:
     def fetch(self, adapter: AdapterName, commit: str, paths: Sequence[str], folder: Path) -> None:
         for path in paths:
             target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(self._blobs.path(self._sha256(adapter, commit, path)), target)
-            except FileNotFoundError as error:
-                raise self._lost(adapter, commit, path) from error
+            with using_disk(f"{path} of {adapter} cannot be copied from {self.url}", ROOM):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    shutil.copyfile(self._blobs.path(self._sha256(adapter, commit, path)), target)
+                except FileNotFoundError as error:
+                    raise self._lost(adapter, commit, path) from error
 
     def staging(self) -> AbstractContextManager[Path]:
         return self._blobs.staging()
@@ -144,8 +147,11 @@ class LocalStore:
         number: int,
     ) -> str:
         summary = events.summary_of(files)
-        settled = {path: self._blobs.settle(content) for path, content in sorted(files.items())}
-        with self._index.writing() as connection:
+        with (
+            using_disk(f"{adapter}@v{number} cannot be kept in {self.url}", ROOM),
+            self._blobs.settled(files) as settled,
+            self._index.writing() as connection,
+        ):
             # Inside the transaction, so that no sweep can take the blobs before the rows name them.
             row = _adapter_id(connection, adapter)
             found = connection.execute(

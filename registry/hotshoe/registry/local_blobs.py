@@ -13,8 +13,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hotshoe.adapter.errors import Tampered
+from hotshoe.registry.disk import using_disk
 from hotshoe.registry.durable import sync
-from hotshoe.registry.store import Staged
+from hotshoe.registry.store import Files, Staged
+
+ROOM = "see that it has room and that this user may write there, then try again"
 
 _STALE_SECONDS = 3600
 """Staging younger than this is left alone, even where no living process seems to hold it."""
@@ -33,18 +36,29 @@ class Blobs:
     def staging(self) -> Iterator[Path]:
         """A private folder on the same disk; a lock beside it tells the sweeper that its owner lives."""
         folder = self._staging / secrets.token_hex(8)
-        with FileLock(folder.with_suffix(".lock")):
-            folder.mkdir(mode=0o700)
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
+        with contextlib.ExitStack() as held:
+            # Of the beginning only: what the owner does in the block has its own reasons to fail.
+            with using_disk(f"nothing can be published to {self._staging.parent}", ROOM):
+                held.enter_context(FileLock(folder.with_suffix(".lock")))
+                # Deleted while still locked: who sees the file sees it held.
+                held.callback(folder.with_suffix(".lock").unlink, missing_ok=True)
+                folder.mkdir(mode=0o700)
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            yield folder
 
-    def settle(self, content: Staged | bytes) -> Staged:
-        """Make staged bytes read-only and proof against a power cut; still nobody can reach them."""
+    @contextlib.contextmanager
+    def settled(self, files: Files) -> Iterator[dict[str, Staged]]:
+        """Make files read-only and proof against a power cut; still nobody can reach them.
+
+        Bytes are written down for it, and go again if the block did not `place` them.
+        """
+        with contextlib.ExitStack() as parts:
+            yield {path: self._settle(content, parts) for path, content in sorted(files.items())}
+
+    def _settle(self, content: Staged | bytes, parts: contextlib.ExitStack) -> Staged:
         if isinstance(content, bytes):
             path = self._staging / f"{secrets.token_hex(8)}.part"
+            parts.callback(path.unlink, missing_ok=True)
             path.write_bytes(content)
             content = Staged(path, len(content), hashlib.sha256(content).hexdigest())
         content.path.chmod(0o444)

@@ -27,6 +27,7 @@ from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Base, Fi
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
 from hotshoe.registry.base import BaseModel
+from hotshoe.registry.disk import using_disk
 from hotshoe.registry.durable import sync
 from hotshoe.registry.inspect import README_FILE, inspect, version_files
 from hotshoe.registry.promotion import ATTEMPTS, pause
@@ -67,9 +68,10 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     known = _base_of(folder, trained, base)
     # What PEFT writes into README.md says nothing; the same weights beside other words are the same version.
     wanted = [path for path in version_files(folder) if path != README_FILE]
-    for path in wanted:
-        (staging / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / path, staging / path)
+    with using_disk(f"{folder} cannot be copied to be published", "see that it can be read, and for room"):
+        for path in wanted:
+            (staging / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / path, staging / path)
     # Hashing and the disk take their time, and so does inspection; neither needs the other.
     with ThreadPoolExecutor(1) as aside:
         hashed = {path: aside.submit(_staged, staging / path) for path in wanted}
