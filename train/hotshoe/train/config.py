@@ -39,6 +39,10 @@ class TrainConfig(Section):
     parent: str | None = Field(
         default=None, description="org/name[@selector] of the version to continue from."
     )
+    quantize: Literal["nf4", "int8"] | None = Field(
+        default=None,
+        description="Hold the frozen base in 4 or 8 bits while training (QLoRA, with bitsandbytes).",
+    )
     data: DataConfig
     lora: LoraConfig = LoraConfig()
     training: TrainingConfig = TrainingConfig()
@@ -83,6 +87,8 @@ class TrainConfig(Section):
         named = (self.reward.metric, self.reward.function, self.reward.rankings)
         if self.recipe == "rlhf" and sum(name is not None for name in named) != 1:
             raise ValueError("rlhf: name one of reward.metric, reward.function and reward.rankings")
+        if self.quantize and self.recipe in ("full", "merge"):
+            raise ValueError(f"quantize: {self.recipe} needs the base's own weights; leave it out")
         if self.recipe == "full" and (self.parent or self.training.checkpoint_every_steps):
             raise ValueError("full: starts from the base and writes no checkpoints; leave both out")
         return self

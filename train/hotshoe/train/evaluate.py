@@ -136,10 +136,10 @@ class Exam:
         earned = [score(row.prompt[-1].content, answer.text, row.answer) for row, answer in both]
         return sum(earned) / max(len(earned), 1)
 
-    def key(self, base: Base, machine: Machine) -> str:
+    def key(self, base: Base, machine: Machine, quantize: str | None) -> str:
         """A name for everything that the base's answers depend on, 64 hex digits."""
         rows = [[row.ids, row.labels] for row in (*self.rows, *(row for pair in self.pairs for row in pair))]
-        asked = [base.digest, machine.dtype, self.evaluation.max_new_tokens, rows]
+        asked = [base.digest, quantize or machine.dtype, self.evaluation.max_new_tokens, rows]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 

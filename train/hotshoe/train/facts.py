@@ -43,12 +43,17 @@ def training_facts(
     }
 
 
-def inputs_digest(config: TrainConfig, base: Base, data: Prepared[Any], parents: Sequence[Parent]) -> str:
-    """sha256 of all that decides a run: config, base, rows, parents. The same digest, the same adapter."""
+def inputs_digest(
+    config: TrainConfig, base: Base, digests: Mapping[str, str], parents: Sequence[Parent]
+) -> str:
+    """sha256 of all that decides a run: config, base, rows, parents. The same digest, the same adapter.
+
+    digests: sha256 of each source of rows, by its key in the config.
+    """
     inputs = {
         "config": config.facts(),
         "base": base.digest,
-        "data": {name: part["sha256"] for name, part in data.facts().items()},
+        "data": dict(digests),
         "parents": [parent.version.manifest_sha256 for parent in parents],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,7 @@ The base stays frozen; peft puts the trainable update beside its linear layers.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -46,12 +47,38 @@ def context_tokens(folder: Path) -> int:
     return int(config.get("max_position_embeddings") or sys.maxsize)
 
 
-def load_base(folder: Path, machine: Machine) -> Model:
-    """The base's weights in the machine's dtype, on its device, frozen."""
+def load_base(folder: Path, machine: Machine, quantize: str | None = None) -> Model:
+    """The base's weights in the machine's dtype, on its device, frozen; or in fewer bits."""
     from transformers import AutoModelForCausalLM
 
+    if quantize is not None:
+        bits = _bits(quantize, machine)
+        where = {"": machine.device}
+        model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=bits, device_map=where)
+        for module in model.modules():
+            # On CPUs with AVX-512-BF16 the first answer repacks 4-bit weights, and unpacks them with a loss:
+            # a run that was at 0.07 without it stays at 1.4 (bitsandbytes 0.50).
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+        return model.requires_grad_(False)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=machine.torch_dtype())
     return model.to(machine.device).requires_grad_(False)
+
+
+def _bits(quantize: str, machine: Machine) -> Any:
+    """How bitsandbytes holds the base (Dettmers et al., QLoRA, 2023)."""
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InvalidConfig("quantize needs bitsandbytes: pip install 'hotshoe[quantize]'")
+    if quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=machine.torch_dtype(),
+    )
 
 
 def empty_base(folder: Path) -> Model:
@@ -99,7 +126,13 @@ def begin_adapter(model: Model, config: TrainConfig, parents: Sequence[Parent]) 
 
 @contextmanager
 def merged(model: Model) -> Iterator[None]:
-    """Fold the adapter into the base's weights for the block: the same answers, with fewer products."""
+    """Fold the adapter into the base's weights for the block: the same answers, with fewer products.
+
+    A base in few bits stays as it is: folding would round the update away.
+    """
+    if getattr(model, "is_quantized", False) or getattr(model.get_base_model(), "is_quantized", False):
+        yield
+        return
     model.merge_adapter()
     try:
         yield

@@ -72,6 +72,11 @@ class Prepared(Generic[R]):
     notes: tuple[Note, ...]
     validation: tuple[Encoded, ...] = ()
 
+    def digests(self) -> dict[str, str]:
+        """sha256 of each source that was read, by its key in the config."""
+        parts = {"train": self.train, "heldout": self.heldout}
+        return {name: part.sha256 for name, part in parts.items() if part}
+
     def facts(self) -> dict[str, Any]:
         parts = {"train": self.train, "heldout": self.heldout}
         return {name: part.facts() for name, part in parts.items() if part}

@@ -122,11 +122,11 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
     from hotshoe.train.scratch import scratch_for
 
     config, exam, tokenizer = desk.config, desk.exam, desk.tokenizer
-    model = load_base(desk.base.folder, desk.machine)
+    model = load_base(desk.base.folder, desk.machine, config.quantize)
     heard: dict[str, Heard] = {}
     if exam is not None:
         progress.stage("Ask the base")
-        key = exam.key(desk.base.base, desk.machine)
+        key = exam.key(desk.base.base, desk.machine, config.quantize)
         heard["base"] = remembered(key, lambda: exam.sit(model, tokenizer, progress))
     recipe = RECIPES[config.recipe]
     adapted = recipe.begin(model, config, desk.parents)
@@ -136,7 +136,7 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
             heard["parent"] = exam.sit(adapted, tokenizer, progress)
 
     progress.stage("Train")
-    inputs = inputs_digest(config, desk.base.base, desk.data, desk.parents)
+    inputs = inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents)
     with scratch_for(out, inputs, keep=config.training.checkpoint_every_steps is not None) as scratch:
         lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress)
         learned = recipe.learn(lesson)
@@ -178,7 +178,7 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         base=desk.base,
         training={
             **facts.training_facts(config, desk.data, outcome.learned, desk.tokenizer),
-            "inputs_sha256": facts.inputs_digest(config, desk.base.base, desk.data, desk.parents),
+            "inputs_sha256": facts.inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents),
             "merged": [str(source.version) for source in desk.parents] if config.recipe == "merge" else [],
             "gates": [gate.facts() for gate in gates],
         },
