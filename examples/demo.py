@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -268,12 +269,13 @@ async def hot_swap(address: str) -> Swap:
 
 
 async def until(client: AsyncClient, prompt: str, ref: str, version: str) -> Answer:
-    """Ask until `version` answers, for ten seconds at most."""
+    """Ask for one token until `version` answers, for ten seconds at most; then for the whole answer."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        answer = await ask(client, prompt, ref, Sampling(temperature=0, max_tokens=48))
-        if answer.resolved == version:
-            return answer
+        probe = await ask(client, prompt, ref, Sampling(temperature=0, max_tokens=1))
+        if probe.resolved == version:
+            answer = await ask(client, prompt, ref, Sampling(temperature=0, max_tokens=48))
+            return dataclasses.replace(answer, began=probe.began)
     sys.exit(f"demo: {ref} did not answer with {version} within 10 s")
 
 
