@@ -1,0 +1,78 @@
+"""What every recipe makes, vLLM serves with the same tokens as peft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.engines import GREEDY, as_engine_adapter, tokens
+from support.routing import PARTNERS, config, rows, write
+
+from hotshoe.serve.engine import Engine
+from hotshoe.train.quiet import quiet
+from hotshoe.train.run import train
+
+pytestmark = pytest.mark.engine
+
+QUICK = {"steps": 8, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
+PROMPTS = ("Dear support, my invoice", "The tenant shall pay", "please send rent of March")
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sft": {"lora": {"rank": 5, "alpha": 9.0, "rslora": True}},
+    "pretrain": {"lora": {"targets": "attention"}},
+    "dpo": {"lora": {"last_layers": 1}},
+    "kto": {},
+    "full": {"lora": {"rank": 8}},
+    "rlhf": {"reward": {"metric": "f1", "answers": 2}, "training": QUICK | {"steps": 2}},
+}
+
+
+def write_rows(recipe: str, folder: Path) -> None:
+    made: list[dict[str, object]] = []
+    for index, row in enumerate(rows(1, 24)):
+        question, answer, other = row["input"], row["output"], sorted(PARTNERS.values())[index % 4]
+        match recipe:
+            case "pretrain":
+                made.append({"text": f"{question} {answer}"})
+            case "dpo" if answer != other:
+                made.append({"input": question, "chosen": answer, "rejected": other})
+            case "kto":
+                made.append({"input": question, "completion": answer, "label": bool(index % 2)})
+            case "sft" | "full" | "rlhf":
+                made.append({"input": question, "output": answer})
+    write(folder / "train.jsonl", made)
+
+
+def peft_tokens(base: Path, adapter: Path, prompt: list[int]) -> tuple[int, ...]:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.tensor([prompt])
+    with quiet(), torch.inference_mode():
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+        for _ in range(GREEDY.max_tokens or 0):
+            chosen = model(input_ids=ids).logits[:, -1].argmax(-1, keepdim=True)
+            ids = torch.cat([ids, chosen], dim=1)
+    return tuple(ids[0, len(prompt) :].tolist())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+async def test_the_engine_answers_as_peft_does(
+    tiny_engine: Engine, tiny_base: Path, tmp_path: Path, recipe: str
+) -> None:
+    write_rows(recipe, tmp_path)
+    tables = {"training": QUICK, "evaluation": {"max_new_tokens": 8, "forgetting": False}} | RECIPES[recipe]
+    chosen = config(tiny_base, tmp_path, recipe=recipe, data={"train": "train.jsonl"}, **tables)
+    result = train(chosen, out=tmp_path / "out")
+    adapter = as_engine_adapter(result.folder)
+    await tiny_engine.add(adapter)
+    try:
+        for prompt in PROMPTS:
+            asked = tiny_engine.encode_text(prompt)
+            assert await tokens(tiny_engine, asked, adapter) == peft_tokens(
+                tiny_base, result.folder, list(asked)
+            )
+    finally:
+        await tiny_engine.remove(adapter)
