@@ -139,6 +139,9 @@ def promote(
     reason: ReasonOption,
     expected: ExpectedOption = None,
     promotion_id: PromotionIdOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if its own gates failed; the history says so.")
+    ] = False,
     actor: ActorOption = "",
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -166,6 +169,7 @@ def promote(
             actor=actor or default_actor(),
             reason=reason,
             promotion_id=promotion_id,
+            force=force,
         )
     _print_move(move, as_json=as_json)
 

@@ -25,6 +25,7 @@ from hotshoe.adapter.version import Version
 from hotshoe.registry.aliases import checked_weights, choose, move_at, previous_targets
 from hotshoe.registry.base import BaseModel
 from hotshoe.registry.cache import Cache
+from hotshoe.registry.gates import check_gates
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.promotion import Intent, move_alias, user
 from hotshoe.registry.publishing import add_version, draft_version
@@ -175,15 +176,24 @@ class Registry:
         actor: str = "",
         reason: str = "",
         promotion_id: str | None = None,
+        force: bool = False,
     ) -> Move:
         """Point an alias to a version, compare-and-set.
 
         expected: the etag that the alias must have (UNSET: it must point nowhere); None: whatever it has.
         promotion_id: the same id sent again changes nothing and returns the move that it made.
-        Raises Conflict, which names the etag and target there are, VersionNotFound, and Untrusted.
+        force: even if the version's own gates failed; the reason in the history says so.
+        Raises Conflict, which names the etag and target there are, VersionNotFound, GateFailed, Untrusted.
         """
         return self.split(
-            name, alias, {number: 1}, expected=expected, actor=actor, reason=reason, promotion_id=promotion_id
+            name,
+            alias,
+            {number: 1},
+            expected=expected,
+            actor=actor,
+            reason=reason,
+            promotion_id=promotion_id,
+            force=force,
         )
 
     def split(
@@ -196,6 +206,7 @@ class Registry:
         actor: str = "",
         reason: str = "",
         promotion_id: str | None = None,
+        force: bool = False,
     ) -> Move:
         """Point an alias to several versions by weight, `{8: 10, 7: 90}`; otherwise as `promote`."""
         shares = checked_weights(weights)
@@ -204,9 +215,12 @@ class Registry:
             chosen = [Target(self._known.version(refs, number), weight) for number, weight in shares.items()]
             for target in chosen:
                 self.check_trust(target.version)
+                if not force:
+                    check_gates(target.version, self.manifest(target.version))
             return tuple(chosen)
 
-        intent = Intent("promote", expected, actor, reason, promotion_id)
+        why = f"forced: {reason}" if force else reason
+        intent = Intent("promote", expected, actor, why, promotion_id)
         return move_alias(self.store, self._known, name, alias, intent, targets)
 
     def rollback(
