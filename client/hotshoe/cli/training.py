@@ -20,8 +20,11 @@ from hotshoe.cli.verb import (
 )
 
 if TYPE_CHECKING:
+    from hotshoe.adapter.version import Version
+    from hotshoe.registry import Registry
     from hotshoe.train.config import TrainConfig
     from hotshoe.train.result import TrainResult
+    from hotshoe.train.sweep import Trial
 
 
 @verb
@@ -46,6 +49,16 @@ def train(
         bool,
         typer.Option("--skip-bad", help="Go on without unusable rows; they go to NAME.rejects.jsonl."),
     ] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sweep", metavar="KEY=V1,V2", help="Run every combination, best first, as lr=1e-4,2e-4."
+        ),
+    ] = None,
+    if_changed: Annotated[
+        bool,
+        typer.Option("--if-changed", help="Do nothing where the newest version has this config and data."),
+    ] = False,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish the adapter under the config's [publish] as.")
     ] = False,
@@ -62,8 +75,6 @@ def train(
     from hotshoe.adapter.errors import InvalidConfig
     from hotshoe.registry import open_registry
     from hotshoe.train.config import TrainConfig
-    from hotshoe.train.progress import Terminal
-    from hotshoe.train.run import train as run
 
     chosen = TrainConfig.read(config, _overrides(changes or []))
     if publish and chosen.adapter is None:
@@ -71,17 +82,76 @@ def train(
     if plan:
         _print_plan(chosen, registry, skip_bad=skip_bad, as_json=as_json)
         return
+    if sweep and changes:
+        raise InvalidConfig("--sweep does not go with --set: put the fixed values into the config")
     folder = out or Path("runs") / f"{config.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with open_registry(registry) as opened:
-        with Terminal() as progress:
-            result = run(chosen, out=folder, parents=opened, skip_bad=skip_bad, progress=progress)
-        version = None
+        if if_changed and (same := _published(chosen, opened)):
+            _print_unchanged(same, as_json=as_json)
+            return
+        trials = _run(config, chosen, sweep or [], folder, opened, skip_bad=skip_bad)
+        result, version = trials[0].result, None
         if publish and chosen.adapter is not None:
-            version = opened.publish(folder, chosen.adapter, actor=actor or default_actor(), message=message)
+            version = opened.publish(
+                result.folder, chosen.adapter, actor=actor or default_actor(), message=message
+            )
     if as_json:
         print_json(_result_json(result) | {"version": str(version) if version else None})
+        return
+    if sweep:
+        _print_trials(trials)
+    _print_result(result, chosen, str(version) if version else None)
+
+
+def _run(
+    path: Path, config: TrainConfig, grid: list[str], out: Path, registry: Registry, *, skip_bad: bool
+) -> list[Trial]:
+    """One trial, or with a grid every combination, the best first."""
+    from hotshoe.train.progress import Terminal
+    from hotshoe.train.run import train as run
+    from hotshoe.train.sweep import Trial, parse_grid, sweep
+
+    with Terminal() as progress:
+
+        def run_one(config: TrainConfig, out: Path) -> TrainResult:
+            return run(config, out=out, parents=registry, skip_bad=skip_bad, progress=progress)
+
+        return sweep(path, parse_grid(grid), run_one, out) if grid else [Trial({}, run_one(config, out))]
+
+
+def _published(config: TrainConfig, registry: Registry) -> Version | None:
+    from hotshoe.adapter.errors import AdapterNotFound, InvalidConfig
+    from hotshoe.train.unchanged import unchanged
+
+    if config.adapter is None:
+        raise InvalidConfig('--if-changed compares with a published version: add [publish] as = "org/name"')
+    try:
+        state = registry.show(config.adapter)
+    except AdapterNotFound:
+        return None
+    return unchanged(config, registry, [each.version.number for each in state.versions])
+
+
+def _print_unchanged(version: Version, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"version": str(version), "changed": False})
     else:
-        _print_result(result, chosen, str(version) if version else None)
+        typer.echo(f"{version} has this config and data already: nothing to train")
+
+
+def _print_trials(trials: list[Trial]) -> None:
+    print_table(
+        f"trials: {len(trials)}, the best first",
+        ("changes", trials[0].result.main, "folder"),
+        (
+            (
+                ", ".join(f"{key}={value}" for key, value in trial.changes.items()),
+                f"{trial.result.adapter[trial.result.main]:.4f}",
+                str(trial.result.folder),
+            )
+            for trial in trials
+        ),
+    )
 
 
 def _print_plan(config: TrainConfig, registry: str | None, *, skip_bad: bool, as_json: bool) -> None:
