@@ -18,11 +18,10 @@ from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.registry import Registry, open_registry
 from hotshoe.registry.inspect import inspect
 from hotshoe.train.config import TrainConfig
-from hotshoe.train.pretrain import collate, pack
-from hotshoe.train.quiet import quiet
+from hotshoe.train.pretrain import pack
 from hotshoe.train.result import TrainResult
 from hotshoe.train.run import train
-from hotshoe.train.tokens import NO_LOSS, Encoded
+from hotshoe.train.tokens import Encoded
 
 FAST = {"steps": 40, "batch_rows": 8, "learning_rate": 5e-3, "threads": 1}
 
@@ -104,32 +103,6 @@ def test_packing_loses_no_token_and_fills_blocks() -> None:
     assert sum(sizes) == 35
     assert max(sizes) <= 10
     assert len(blocks) == 4
-
-
-def test_no_document_sees_the_one_before_it_in_its_block(tiny_base: Path) -> None:
-    import torch
-
-    from hotshoe.train.machine import Machine
-    from hotshoe.train.model import load_base
-
-    with quiet():
-        model = load_base(tiny_base, Machine("cpu", "float32", 1)).eval()
-    first, second = [7, 8, 9, 10, 11], [20, 21, 22]
-    row = {
-        "input_ids": first + second,
-        "labels": [NO_LOSS] * 8,
-        "position_ids": [0, 1, 2, 3, 4, 0, 1, 2],
-    }
-    batch = collate(
-        [row, {**row, "input_ids": second + first, "position_ids": [0, 1, 2, 0, 1, 2, 3, 4]}], pad=0
-    )
-    with torch.inference_mode():
-        packed = model(
-            input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
-        ).logits
-        alone = model(input_ids=torch.tensor([second])).logits
-    torch.testing.assert_close(packed[0, 5:], alone[0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(packed[1, :3], alone[0], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("recipe", ["dpo", "kto"])

@@ -1,33 +1,37 @@
-"""What the bare base says to an exam, measured once and remembered.
+"""What the bare base answers to an exam's questions, asked once and remembered.
 
-The answers depend on the base, the rows and the limits alone, so the second run on the same rows
-need not ask again. The cache is a convenience: a lost or broken entry is measured anew.
+The answers depend on the base, the questions and the limits alone, so the second run with the same
+questions need not ask again. The cache is a convenience: a lost or broken entry is asked anew.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from hotshoe.registry.base import cache_folder
-from hotshoe.train.evaluate import Heard
+from hotshoe.train.evaluate import Answer
 
 
-def remembered(key: str, measure: Callable[[], Heard], *, folder: Path | None = None) -> Heard:
-    """The entry `key`, or what `measure` finds, which is then stored under it.
+def remembered(
+    key: str, ask: Callable[[], tuple[Answer, ...]], *, folder: Path | None = None
+) -> tuple[Answer, ...]:
+    """The entry `key`, or what `ask` gives, which is then stored under it.
 
     folder: where entries are; default: in Hotshoe's cache folder.
     """
     path = (folder or cache_folder() / "baselines") / f"{key}.json"
     try:
-        return Heard.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
-        heard = measure()
+        return tuple(Answer(**answer) for answer in json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        answers = ask()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(heard.to_json())
+        json.dump([asdict(answer) for answer in answers], file, ensure_ascii=False)
     os.replace(partial, path)
-    return heard
+    return answers

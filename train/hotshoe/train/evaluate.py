@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hotshoe.adapter.manifest import Base
@@ -42,15 +42,6 @@ class Heard:
     answers: tuple[Answer, ...]
     loss: float
     preferred: float | None = None
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Heard:
-        raw = json.loads(text)
-        answers = tuple(Answer(**answer) for answer in raw["answers"])
-        return cls(answers, float(raw["loss"]), raw["preferred"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +83,29 @@ class Exam:
         return cls(tuple(examples), tuple(rows), evaluation, tuple(pairs))
 
     def sit(self, model: Model, tokenizer: Tokenizer, progress: Progress) -> Heard:
-        """Let a model answer every row greedily, and take its loss on the expected answers."""
+        """Let a model answer every question, and take its loss on the expected answers."""
+        return self.hear(model, tokenizer, self.answer(model, tokenizer, progress))
+
+    def answer(self, model: Model, tokenizer: Tokenizer, progress: Progress) -> tuple[Answer, ...]:
+        """A model's greedy answers to every question."""
         model.eval()
-        prompts = [prompt_ids(example, tokenizer) for example in self.examples]
+        prompts = self._prompts(tokenizer)
         # Rows of like length share a batch, so that little of it is padding.
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         answers: dict[int, Answer] = {}
         for batch in _batches(order, self.evaluation.batch_rows):
             asked = [prompts[index] for index in batch]
-            answers.update(
-                zip(batch, _generate(model, tokenizer, asked, self.evaluation.max_new_tokens), strict=True)
-            )
+            told = _generate(model, tokenizer, asked, self.evaluation.max_new_tokens)
+            answers.update(zip(batch, told, strict=True))
             progress.step(len(answers), len(prompts), None)
+        return tuple(answers[index] for index in range(len(prompts)))
+
+    def hear(self, model: Model, tokenizer: Tokenizer, answers: tuple[Answer, ...]) -> Heard:
+        """A model's losses, beside what it answered."""
+        model.eval()
         pad, size = tokenizer.pad_token_id, self.evaluation.batch_rows
         return Heard(
-            answers=tuple(answers[index] for index in range(len(prompts))),
+            answers=answers,
             loss=mean_loss(model, self.rows, pad=pad, batch_rows=size),
             preferred=_preferred(model, self.pairs, pad=pad) if self.pairs else None,
         )
@@ -136,11 +135,14 @@ class Exam:
         earned = [score(row.prompt[-1].content, answer.text, row.answer) for row, answer in both]
         return sum(earned) / max(len(earned), 1)
 
-    def key(self, base: Base, machine: Machine, quantize: str | None) -> str:
+    def key(self, base: Base, machine: Machine, quantize: str | None, tokenizer: Tokenizer) -> str:
         """A name for everything that the base's answers depend on, 64 hex digits."""
-        rows = [[row.ids, row.labels] for row in (*self.rows, *(row for pair in self.pairs for row in pair))]
-        asked = [base.digest, quantize or machine.dtype, self.evaluation.max_new_tokens, rows]
+        limit, prompts = self.evaluation.max_new_tokens, self._prompts(tokenizer)
+        asked = [base.digest, quantize or machine.dtype, limit, prompts]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+    def _prompts(self, tokenizer: Tokenizer) -> list[list[int]]:
+        return [prompt_ids(example, tokenizer) for example in self.examples]
 
 
 def mean_loss(model: Model, rows: Sequence[Encoded], *, pad: int, batch_rows: int) -> float:

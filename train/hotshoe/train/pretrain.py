@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hotshoe.train import sft
 from hotshoe.train.data import Document
+from hotshoe.train.joined import keeps_apart
 from hotshoe.train.lesson import Learned, Lesson
 from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer, encode_document, pieces
-from hotshoe.train.trainer import common_arguments, run_trainer
 
 MOST_TOKENS = 1024
 """The block where data.max_tokens says nothing: long enough for a page, short enough for a small machine."""
@@ -24,27 +25,14 @@ def encode(row: Document, tokenizer: Tokenizer) -> tuple[Encoded]:
 
 def learn(lesson: Lesson) -> Learned:
     """Train the adapter on the lesson's model in place."""
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    limit = min(
-        lesson.config.data.max_tokens or MOST_TOKENS, int(lesson.model.config.max_position_embeddings)
-    )
-    blocks = pack(lesson.data.train.sequences, limit)
+    context = int(lesson.model.config.max_position_embeddings)
+    limit = min(lesson.config.data.max_tokens or MOST_TOKENS, context)
+    if keeps_apart(lesson.model):
+        blocks = pack(lesson.data.train.sequences, limit)
+    else:
+        blocks = [[piece] for row in lesson.data.train.sequences for piece in pieces(row, limit)]
     rows = [_row(number, block) for number, block in enumerate(blocks)]
-    trainer = SFTTrainer(
-        model=lesson.model,
-        args=SFTConfig(
-            **common_arguments(lesson),
-            dataset_kwargs={"skip_prepare_dataset": True},
-            max_length=None,
-            remove_unused_columns=False,
-        ),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=lambda batch: collate(batch, pad=lesson.tokenizer.pad_token_id),
-        processing_class=lesson.tokenizer,
-    )
-    return run_trainer(trainer, lesson, places=[block[0].where for block in blocks])
+    return sft.learn_rows(lesson, rows, places=[block[0].where for block in blocks])
 
 
 def pack(documents: Sequence[Encoded], limit: int) -> list[list[Encoded]]:
@@ -64,26 +52,6 @@ def pack(documents: Sequence[Encoded], limit: int) -> list[list[Encoded]]:
         blocks[fit].append(piece)
         free[fit] -= len(piece.ids)
     return blocks
-
-
-def collate(batch: Sequence[dict[str, Any]], *, pad: int) -> dict[str, Any]:
-    """Tensors of a batch of blocks, padded on the right.
-
-    Without an attention mask transformers takes positions that begin again as the boundaries of
-    documents, and lets none look into another (masking_utils.find_packed_sequence_indices).
-    """
-    import torch
-
-    width = max(len(row["input_ids"]) for row in batch)
-
-    def padded(key: str, filler: int) -> Any:
-        return torch.tensor([[*row[key], *[filler] * (width - len(row[key]))] for row in batch])
-
-    return {
-        "input_ids": padded("input_ids", pad),
-        "labels": padded("labels", NO_LOSS),
-        "position_ids": padded("position_ids", 0),
-    }
 
 
 def _row(number: int, block: Sequence[Encoded]) -> dict[str, Any]:

@@ -126,8 +126,9 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
     heard: dict[str, Heard] = {}
     if exam is not None:
         progress.stage("Ask the base")
-        key = exam.key(desk.base.base, desk.machine, config.quantize)
-        heard["base"] = remembered(key, lambda: exam.sit(model, tokenizer, progress))
+        key = exam.key(desk.base.base, desk.machine, config.quantize, tokenizer)
+        answers = remembered(key, lambda: exam.answer(model, tokenizer, progress))
+        heard["base"] = exam.hear(model, tokenizer, answers)
     recipe = RECIPES[config.recipe]
     adapted = recipe.begin(model, config, desk.parents)
     if exam is not None and config.asks_parent:
