@@ -26,8 +26,7 @@ class Sample:
 class TrainResult:
     """What a run made.
 
-    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`. report: the same
-    for people, as one HTML page beside it.
+    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`.
     figures: held-out figures of `base`, `adapter` and perhaps `parent`, by metric name. main: the metric
     that decides. losses: training loss of each step. checks: validation losses on the way; kept_step: the
     step whose adapter was kept. gates: what must hold for a promotion, judged. notes: what is suspicious
@@ -35,7 +34,6 @@ class TrainResult:
     """
 
     folder: Path
-    report: Path
     manifest: Manifest
     figures: Mapping[str, Mapping[str, float]]
     main: str

@@ -38,7 +38,7 @@ def train(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train as the config says; write the adapter to the new folder `out`, and a report beside it.
+    """Train as the config says and write the adapter to the new folder `out`.
 
     parents: the registry that `config.parent` is read from; needed only where there is one.
     skip_bad: go on without rows that cannot be used; they are written to `NAME.rejects.jsonl` beside
@@ -169,7 +169,6 @@ def _figures(
 def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainResult:
     from hotshoe.train import facts
     from hotshoe.train.package import write_package
-    from hotshoe.train.report import write_report
 
     config = desk.config
     gates = judge_all(config.judged, outcome.figures) if config.gates else ()
@@ -187,9 +186,8 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         metrics=facts.metrics(outcome.figures),
         parent=str(desk.parents[0].version) if config.parent else None,
     )
-    result = TrainResult(
+    return TrainResult(
         folder=out,
-        report=out.with_name(f"{out.name}.html"),
         manifest=manifest,
         figures=outcome.figures,
         main=config.evaluation.deciding,
@@ -202,8 +200,6 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         notes=desk.data.notes,
         samples=_samples(desk.exam, outcome.heard),
     )
-    write_report(result, result.report)
-    return result
 
 
 def _samples(exam: Exam | None, heard: Mapping[str, Heard]) -> tuple[Sample, ...]:
