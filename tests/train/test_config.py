@@ -48,6 +48,12 @@ def test_every_fault_is_told_at_once(folder: Path) -> None:
     [
         ({"lora": {"rank": 513}}, "lora.rank"),
         ({"lora": {"targets": "all"}}, "lora.targets"),
+        ({"lora": {"init": "pissa"}}, "vLLM refuses its adapters"),
+        ({"lora": {"init": "random"}}, "none of default, gaussian, orthogonal"),
+        ({"lora": {"rank_pattern": {"q_proj": 0}}}, "a rank is 1 to 512"),
+        ({"lora": {"rslora": True, "alpha_pattern": {"q_proj": 8.0}}}, "does not go with patterns"),
+        ({"lora": {"use_dora": True}}, "vLLM serves no DoRA"),
+        ({"lora": {"bias": "all"}}, "vLLM serves no"),
         ({"training": {"steps": 4, "epochs": 1}}, "steps or epochs, not both"),
         ({"training": {"learning_rate": 2}}, "training.learning_rate"),
         ({"evaluation": {"metrics": ["exakt"]}}, "did you mean 'exact'?"),

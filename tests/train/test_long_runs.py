@@ -14,9 +14,15 @@ from typing import Any
 import pytest
 from support.routing import config
 
-from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.adapter.errors import InvalidConfig, Refused
 from hotshoe.train.config import TrainConfig
+from hotshoe.train.lesson import Lesson
+from hotshoe.train.machine import Machine
+from hotshoe.train.prepare import Part, Prepared
+from hotshoe.train.progress import Silent
 from hotshoe.train.run import train
+from hotshoe.train.tokens import Encoded
+from hotshoe.train.trainer import memory_explained
 
 STEPS = {"steps": 12, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
 
@@ -60,7 +66,12 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     assert resumed.losses == unbroken.losses
     assert resumed.checks == unbroken.checks
     assert resumed.manifest == unbroken.manifest
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "unbroken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "broken",
+        "broken.html",
+        "unbroken",
+        "unbroken.html",
+    ]
 
 
 def test_another_config_does_not_go_on_where_a_killed_run_was(
@@ -90,6 +101,17 @@ def test_a_run_that_gets_worse_ends_early_and_keeps_its_best(
     assert result.steps < 60
     assert result.kept_step == losses.index(min(losses)) + 1 == result.steps - 3
     assert result.manifest.training["kept_step"] == result.kept_step
+
+
+def test_running_out_of_memory_says_which_knob_to_turn(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    rows = tuple(Encoded("rows.jsonl:1", (1,) * length, (1,) * length) for length in (3, 9))
+    data = Prepared(Part(rows, tuple((row,) for row in rows), ""), None, ())
+    lesson = Lesson(
+        None, None, data, long_run(tiny_base, folder), Machine("cpu", "float32", 1), tmp_path, Silent()
+    )
+    said = r"4 rows of up to 9 tokens at once: halve training\.batch_rows"
+    with pytest.raises(Refused, match=said), memory_explained(lesson):
+        raise MemoryError
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:

@@ -62,6 +62,30 @@ def test_the_same_run_twice_gives_the_same_bytes(tiny_base: Path, folder: Path, 
     assert set(first.adapter) == {"forgetting", "general_loss"}
 
 
+def test_a_report_stands_beside_the_folder(result: TrainResult) -> None:
+    assert result.report == result.folder.with_name("v1.html")
+    assert "acme/router" in result.report.read_text()
+
+
+def test_patterns_and_lora_plus_are_trained_and_served(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    shaped = config(
+        tiny_base,
+        folder,
+        data={"train": "train.jsonl"},
+        lora={
+            "rank": 4,
+            "rank_pattern": {"down_proj": 8},
+            "alpha_pattern": {"q_proj": 4.0},
+            "init": "gaussian",
+        },
+        training={"steps": 6, "lora_plus_ratio": 8, "learning_rate": 1e-3, "threads": 1},
+    )
+    result = train(shaped, out=tmp_path / "out")
+    assert result.manifest.rank == 8
+    assert result.losses[-1] < result.losses[0]
+    assert not inspect(result.folder, json.loads((tiny_base / "config.json").read_text())).findings
+
+
 def test_training_on_held_out_rows_is_refused(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
     leaky = config(tiny_base, folder, data={"train": "train.jsonl", "heldout": "train.jsonl"})
     with pytest.raises(InvalidData, match=r"held-out rows are trained on(.|\n)*train.jsonl:1 is train.jsonl"):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hotshoe.train.processes import processes
+
 _BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 
@@ -36,7 +38,8 @@ def detect(*, threads: int | None = None) -> Machine:
 
     cuda = torch.cuda.is_available()
     bf16 = torch.cuda.is_bf16_supported() if cuda else _bf16_pays_on_cpu()
-    found = threads or _fastest_threads(len(os.sched_getaffinity(0)))
+    cores = max(len(os.sched_getaffinity(0)) // processes().here, 1)
+    found = threads or _fastest_threads(cores)
     torch.set_num_threads(found)
     return Machine("cuda" if cuda else "cpu", "bfloat16" if bf16 else "float32", found)
 

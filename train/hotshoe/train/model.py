@@ -110,6 +110,9 @@ def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None 
         lora_dropout=lora.dropout,
         use_rslora=lora.rslora,
         target_modules=list(targets(model, lora)),
+        rank_pattern=dict(lora.rank_pattern),
+        alpha_pattern=dict(lora.alpha_pattern),
+        init_lora_weights=True if lora.init == "default" else lora.init,
         layers_to_transform=_last_layers(model, lora.last_layers),
     )
     return get_peft_model(model, config)

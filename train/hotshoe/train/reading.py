@@ -12,6 +12,17 @@ from pydantic import BaseModel, ValidationError
 
 from hotshoe.adapter.errors import InvalidConfig
 
+UNSERVED = {
+    "dora": "DoRA",
+    "use_dora": "DoRA",
+    "bias": "trained biases",
+    "lora_bias": "biases in adapters",
+    "modules_to_save": "whole modules in adapters",
+    "trainable_token_indices": "trained tokens",
+    "layer_replication": "replicated layers",
+}
+"""Keys that peft knows and no adapter here may have: why, in words (vllm/lora/peft_helper.py)."""
+
 
 def read_toml(path: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
     """The file's tables with dotted keys set over them; raise InvalidConfig where it is no TOML.
@@ -59,6 +70,8 @@ def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
     location = ".".join(str(part) for part in fault["loc"] if part != "function-after")
     if fault["type"] == "extra_forbidden":
         *tables, key = fault["loc"]
+        if key in UNSERVED:
+            return f"{location}: vLLM serves no {UNSERVED[key]}"
         return f"{location}: unknown key{nearest(str(key), _keys_at(model, tables))}"
     if fault["type"] == "missing":
         return f"{location}: missing"

@@ -26,7 +26,8 @@ class Sample:
 class TrainResult:
     """What a run made.
 
-    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`.
+    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`. report: the same
+    for people, as one HTML page beside it.
     figures: held-out figures of `base`, `adapter` and perhaps `parent`, by metric name. main: the metric
     that decides. losses: training loss of each step. checks: validation losses on the way; kept_step: the
     step whose adapter was kept. gates: what must hold for a promotion, judged. notes: what is suspicious
@@ -34,6 +35,7 @@ class TrainResult:
     """
 
     folder: Path
+    report: Path
     manifest: Manifest
     figures: Mapping[str, Mapping[str, float]]
     main: str

@@ -6,6 +6,7 @@ Nothing here imports torch before the run begins, so that a refusal is instant.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hotshoe.registry.base import BaseModel, fetch_base
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.gates import judge_all
 from hotshoe.train.parent import Parent, Parents, fetch_parents
+from hotshoe.train.processes import Processes, processes
 from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
 
@@ -38,20 +40,23 @@ def train(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train as the config says and write the adapter to the new folder `out`.
+    """Train as the config says; write the adapter to the new folder `out`, and a report beside it.
 
     parents: the registry that `config.parent` is read from; needed only where there is one.
     skip_bad: go on without rows that cannot be used; they are written to `NAME.rejects.jsonl` beside
     the file they came from, each with its fault.
     A run with `training.checkpoint_every_steps` that was killed goes on where it was when it is started
     again with the same config, data and `out`.
+    Under torchrun or accelerate launch every process calls this with the same arguments; all but the
+    first do their share of the training and leave (SystemExit).
     Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite),
     Unservable, or the registry's errors about the parent; whatever is raised, `out` is not written.
     """
     begun = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidConfig(f"{out} is not empty: name a folder that does not exist yet, or remove it first")
-    progress = progress or Silent()
+    together = processes()
+    progress = progress if progress and together.first else Silent()
     progress.stage("Prepare")
     base = fetch_base(config.base)
     started = fetch_parents(config, parents, base)
@@ -62,7 +67,9 @@ def train(
 
     with quiet():
         desk = _set_up(config, base, started, skip_bad=skip_bad)
-        outcome = _learn(desk, out, progress)
+        outcome = _learn(desk, out, progress, together)
+        if not together.first:
+            sys.exit(0)
         return _write(desk, outcome, out=out, begun=begun)
 
 
@@ -113,7 +120,7 @@ def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *
     return _Desk(config, base, parents, machine, tokenizer, data, exam)
 
 
-def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
+def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _Outcome:
     from hotshoe.train.baseline import remembered
     from hotshoe.train.facts import inputs_digest
     from hotshoe.train.lesson import Lesson
@@ -121,7 +128,8 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
     from hotshoe.train.recipes import RECIPES
     from hotshoe.train.scratch import scratch_for
 
-    config, exam, tokenizer = desk.config, desk.exam, desk.tokenizer
+    config, tokenizer = desk.config, desk.tokenizer
+    exam = desk.exam if together.first else None
     model = load_base(desk.base.folder, desk.machine, config.quantize)
     heard: dict[str, Heard] = {}
     if exam is not None:
@@ -138,14 +146,16 @@ def _learn(desk: _Desk, out: Path, progress: Progress) -> _Outcome:
 
     progress.stage("Train")
     inputs = inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents)
-    with scratch_for(out, inputs, keep=config.training.checkpoint_every_steps is not None) as scratch:
+    keep = config.training.checkpoint_every_steps is not None
+    with scratch_for(out, inputs, keep=keep, first=together.first) as scratch:
         lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress)
         learned = recipe.learn(lesson)
     if exam is not None:
         progress.stage("Ask the adapter")
         with merged(adapted):
             heard["adapter"] = exam.sit(adapted, tokenizer, progress)
-    return _Outcome(adapted, learned, heard, _figures(desk, adapted, heard, learned.score))
+    figures = _figures(desk, adapted, heard, learned.score) if together.first else {}
+    return _Outcome(adapted, learned, heard, figures)
 
 
 def _figures(
@@ -169,6 +179,7 @@ def _figures(
 def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainResult:
     from hotshoe.train import facts
     from hotshoe.train.package import write_package
+    from hotshoe.train.report import write_report
 
     config = desk.config
     gates = judge_all(config.judged, outcome.figures) if config.gates else ()
@@ -186,8 +197,9 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         metrics=facts.metrics(outcome.figures),
         parent=str(desk.parents[0].version) if config.parent else None,
     )
-    return TrainResult(
+    result = TrainResult(
         folder=out,
+        report=out.with_name(f"{out.name}.html"),
         manifest=manifest,
         figures=outcome.figures,
         main=config.evaluation.deciding,
@@ -200,6 +212,8 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         notes=desk.data.notes,
         samples=_samples(desk.exam, outcome.heard),
     )
+    write_report(result, result.report)
+    return result
 
 
 def _samples(exam: Exam | None, heard: Mapping[str, Heard]) -> tuple[Sample, ...]:

@@ -16,8 +16,10 @@ _IDENTITY = "inputs.sha256"
 
 
 @contextmanager
-def scratch_for(out: Path, inputs: str, *, keep: bool) -> Iterator[Path]:
+def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True) -> Iterator[Path]:
     """A folder for a run that writes to `out`; gone when the block ends well.
+
+    first: False for a process that trains beside the first one, which owns the folder.
 
     keep: leave it where the block ends badly, as `.NAME.run` beside `out`; the next run with the same
     `inputs` (a digest of all that the run depends on) finds it as it was. Raises InvalidConfig where
@@ -29,6 +31,9 @@ def scratch_for(out: Path, inputs: str, *, keep: bool) -> Iterator[Path]:
         return
     folder = out.with_name(f".{out.name}.run")
     folder.mkdir(parents=True, exist_ok=True)
+    if not first:
+        yield folder
+        return
     try:
         with FileLock(folder / "lock", timeout=0):
             _claim(folder, inputs)

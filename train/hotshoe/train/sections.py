@@ -79,6 +79,29 @@ class LoraConfig(Section):
     rslora: bool = Field(
         default=False, description="Scale by alpha / sqrt(rank), which keeps high ranks stable."
     )
+    rank_pattern: dict[str, int] = Field(
+        default_factory=dict, description="Other ranks by module name, such as {down_proj = 32}."
+    )
+    alpha_pattern: dict[str, float] = Field(default_factory=dict, description="Other alphas by module name.")
+    init: str = Field(default="default", description="How A begins: default, gaussian or orthogonal.")
+
+    @field_validator("init")
+    @classmethod
+    def _served(cls, name: str) -> str:
+        if name in ("pissa", "olora", "corda", "loftq"):
+            raise ValueError(f"{name} changes the base's weights, so vLLM refuses its adapters; use default")
+        if name not in ("default", "gaussian", "orthogonal"):
+            raise ValueError(f"{name!r} is none of default, gaussian, orthogonal")
+        return name
+
+    @model_validator(mode="after")
+    def _patterns_can_be_served(self) -> Self:
+        for name, rank in self.rank_pattern.items():
+            if not 1 <= rank <= MAX_RANK:
+                raise ValueError(f"rank_pattern.{name} = {rank}: a rank is 1 to {MAX_RANK}")
+        if self.rslora and (self.rank_pattern or self.alpha_pattern):
+            raise ValueError("rslora does not go with patterns: peft scales each module by the common rank")
+        return self
 
 
 class TrainingConfig(Section):
@@ -96,6 +119,9 @@ class TrainingConfig(Section):
         default=None, description="Peak rate. Default: from the base's width, see docs/training.md."
     )
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    lora_plus_ratio: Annotated[float, Field(ge=1, le=64)] | None = Field(
+        default=None, description="LoRA+: learn B so many times faster than A; 16 is the paper's. Default: 1."
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field(
         default="linear", description="The rate after warm-up."
     )
@@ -112,6 +138,9 @@ class TrainingConfig(Section):
         default=None, description="Write a checkpoint every N steps, from which a killed run goes on."
     )
     seed: int = Field(default=7, ge=0, le=2**32 - 1)
+    trackers: tuple[str, ...] = Field(
+        default=(), description="Where steps are reported, too: tensorboard, trackio, wandb, mlflow ..."
+    )
     threads: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="CPU threads. Default: what a short trial on this machine finds fastest."
     )

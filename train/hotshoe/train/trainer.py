@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def common_arguments(lesson: Lesson) -> dict[str, Any]:
         "save_strategy": "steps" if saving else "no",
         "save_steps": saving or 500,
         "save_total_limit": 2,
-        "report_to": "none",
+        "report_to": list(training.trackers) or "none",
         "disable_tqdm": True,
     }
 
@@ -86,7 +87,10 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
     if lesson.config.training.check_every_steps is not None and lesson.data.validation:
         check = _checking(lesson)
         trainer.add_callback(check)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(lesson.scratch))
+    if lesson.config.training.lora_plus_ratio is not None:
+        trainer.optimizer = _lora_plus(trainer, lesson)
+    with memory_explained(lesson):
+        trainer.train(resume_from_checkpoint=_last_checkpoint(lesson.scratch))
     best = check.best() if check else None
     return Learned(
         steps=int(trainer.state.global_step),
@@ -103,6 +107,37 @@ def drop_reference(model: Model) -> None:
     """Take away the copy of the adapter that trl holds the policy to; it must not be packaged."""
     if "ref" in model.peft_config:
         model.delete_adapter("ref")
+
+
+@contextmanager
+def memory_explained(lesson: Lesson) -> Iterator[None]:
+    """Turn running out of memory into an error that says which knob to turn."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        training = lesson.config.training
+        longest = max((len(row.ids) for row in lesson.data.train.sequences), default=0)
+        raise Refused(
+            f"out of memory with {training.batch_rows} rows of up to {longest} tokens at once: halve "
+            "training.batch_rows and double training.accumulate_batches (the same steps), then lower "
+            'lora.last_layers, then set quantize = "nf4"'
+        ) from error
+
+
+def _lora_plus(trainer: Any, lesson: Lesson) -> Any:
+    """AdamW that learns B faster than A (Hayou et al., LoRA+, 2024)."""
+    import torch
+    from peft.optimizers import create_loraplus_optimizer
+
+    return create_loraplus_optimizer(
+        model=lesson.model,
+        optimizer_cls=torch.optim.AdamW,
+        lr=trainer.args.learning_rate,
+        loraplus_lr_ratio=lesson.config.training.lora_plus_ratio,
+        loraplus_weight_decay=trainer.args.weight_decay,
+    )
 
 
 class _Remembering:
@@ -170,7 +205,7 @@ def _last_checkpoint(folder: Path) -> str | None:
         try:
             json.loads((checkpoint / "trainer_state.json").read_bytes())
         except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
         else:
             whole[int(checkpoint.name.rpartition("-")[2])] = checkpoint
     return str(whole[max(whole)]) if whole else None
