@@ -196,20 +196,21 @@ def session_of(pid: int) -> int | None:
 
 
 async def call_together(address: str) -> list[Answer]:
-    """The same prompt through base and both tenants at once."""
-    prompt = mail(0)
+    """A mail through base and both tenants, and a clause through base and its tenant, all at once."""
+    mail, clause = heldout("support", 0), heldout("legal", 0)
+    asked = [(mail, None), (mail, SUPPORT), (mail, LEGAL), (clause, None), (clause, LEGAL)]
     async with AsyncClient(address) as client:
-        await asyncio.gather(*(ask(client, prompt, who, GREEDY) for who in (SUPPORT, LEGAL)))  # Warm both.
-        answers = await asyncio.gather(*(ask(client, prompt, who, GREEDY) for who in (None, SUPPORT, LEGAL)))
-    check(len({answer.text for answer in answers}) == 3, "base and both tenants answer differently")
+        await asyncio.gather(*(ask(client, mail, who, GREEDY) for who in (SUPPORT, LEGAL)))  # Warm both.
+        answers = await asyncio.gather(*(ask(client, prompt, who, GREEDY) for prompt, who in asked))
+    check(len({each.text for each in answers[:3]}) == 3, "base and both tenants answer one mail differently")
     first, last = max(each.first for each in answers), min(each.ended for each in answers)
-    check(first < last, "all three streamed at the same time")
+    check(first < last, "all five streamed at the same time")
     return answers
 
 
-def mail(number: int) -> str:
-    """A support mail that no adapter was trained on, as the rows put it."""
-    row = json.loads((EXAMPLES / "support" / "heldout.jsonl").read_text().splitlines()[number])
+def heldout(job: str, number: int) -> str:
+    """A mail (`support`) or a clause (`legal`) that no adapter was trained on, as the rows put it."""
+    row = json.loads((EXAMPLES / job / "heldout.jsonl").read_text().splitlines()[number])
     return f"{row['instruction']}\n\n{row['input']}"
 
 
@@ -244,7 +245,7 @@ class Swap:
 
 async def hot_swap(address: str) -> Swap:
     """Promote v2 while v1 streams: the streams finish on v1, the next request gets v2, nothing fails."""
-    ref, prompt = f"{SUPPORT}@prod", mail(1)
+    ref, prompt = f"{SUPPORT}@prod", heldout("support", 1)
     async with AsyncClient(address) as client:
         running = [asyncio.create_task(ask(client, prompt, ref, LONG)) for _ in range(STREAMS)]
         await asyncio.sleep(1)
@@ -295,14 +296,15 @@ def rows_of_training(figures: dict[str, Figures]) -> list[Row]:
 
 
 def rows_of_calls(answers: list[Answer]) -> list[Row]:
+    asked = ("a mail", "", "", "a contract clause", "")
     return [
         Row(
-            "call, one batch",
+            f"one batch: {what}" if what else "",
             each.resolved,
-            " ".join(each.text.split())[:150],
+            on_one_line(each.text)[:150],
             f"first token {(each.first - each.began) * 1000:.0f} ms",
         )
-        for each in answers
+        for what, each in zip(asked, answers, strict=True)
     ]
 
 
@@ -315,9 +317,13 @@ def rows_of_swap(swap: Swap) -> list[Row]:
             f"{len(swap.running)} streams begun before it, all whole",
             f"{old.tokens} tokens each",
         ),
-        Row("", new.resolved, " ".join(new.text.split()), f"asked {swap.seconds:.2f} s after it"),
-        Row("roll back", back.resolved, " ".join(back.text.split()), "0 requests failed"),
+        Row("", new.resolved, on_one_line(new.text), f"asked {swap.seconds:.2f} s after it"),
+        Row("roll back", back.resolved, on_one_line(back.text), "0 requests failed"),
     ]
+
+
+def on_one_line(text: str) -> str:
+    return " / ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def show(story: list[Row]) -> None:
