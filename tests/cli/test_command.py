@@ -82,6 +82,21 @@ def test_help_and_queries_import_nothing_heavy(tmp_path: Path, arguments: list[s
     assert result.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_a_query_imports_no_other_verb_and_nothing_that_publishing_needs(tmp_path: Path) -> None:
+    open_registry(tmp_path).close()
+    code = (
+        "import sys; from hotshoe.cli.main import app\n"
+        f"try: app(['list', '--registry', {str(tmp_path)!r}])\n"
+        "except SystemExit: pass\n"
+        "print(*(name for name in sys.modules if name.startswith('hotshoe.cli.')))\n"
+        "print({'filelock', 'hotshoe.registry.inspect', 'importlib.metadata'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, verbs, slow = result.stdout.splitlines()
+    assert not {"hotshoe.cli.serving", "hotshoe.cli.training", "hotshoe.cli.server"} & set(verbs.split())
+    assert slow == "set()"
+
+
 def test_generate_streams_the_text_and_says_aside_who_answered(start: Start) -> None:
     _, address = start(0)
     result = hotshoe("generate", "--target", address, "--adapter", "acme/support", "hi")

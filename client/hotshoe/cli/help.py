@@ -1,34 +1,56 @@
-"""Help in sections, without the rich text that takes longer to import than all else that help needs."""
+"""The verbs in sections, each one imported when it is asked for.
+
+Neither rich text nor a verb that nobody called: they take longer than what most verbs do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
+import typer
 from typer.core import TyperGroup
 
 
 class SectionedGroup(TyperGroup):
-    """A group of commands whose help lists them under the panels they were added to."""
+    """A group of commands whose help lists them in sections.
+
+    sections: title -> verb -> "module:function", the module one of this package.
+    """
+
+    sections: ClassVar[Mapping[str, Mapping[str, str]]]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        places = {name: place for verbs in self.sections.values() for name, place in verbs.items()}
+        self.commands: Any = _Verbs(places)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section for each panel, in the order of the commands."""
-        sections = self._sections()
-        width = max((len(name) for commands in sections.values() for name in commands), default=0)
-        for panel, commands in sections.items():
-            with formatter.section(panel):
+        """Write one section after the other, in the order of the commands."""
+        width = max(map(len, self.commands))
+        for title, verbs in self.sections.items():
+            with formatter.section(title):
                 room = formatter.width - 6 - width
                 formatter.write_dl(
-                    [
-                        (name.ljust(width), command.get_short_help_str(room))
-                        for name, command in commands.items()
-                    ]
+                    [(name.ljust(width), self.commands[name].get_short_help_str(room)) for name in verbs]
                 )
 
-    def _sections(self) -> Mapping[str, Mapping[str, Any]]:
-        sections: dict[str, dict[str, Any]] = {}
-        for name, command in self.commands.items():
-            if not command.hidden:
-                panel = getattr(command, "rich_help_panel", None) or "Commands"
-                sections.setdefault(str(panel), {})[name] = command
-        return sections
+
+class _Verbs(Mapping[str, Any]):
+    """The commands by name, made when they are looked up."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, function = self._places[name].partition(":")
+        verb = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        verb.command(name)(getattr(importlib.import_module(f"hotshoe.cli.{module}"), function))
+        return typer.main.get_command(verb)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

@@ -13,15 +13,14 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from filelock import FileLock
 
 from hotshoe.adapter.errors import BaseNotFound, PermissionDenied, Unavailable
 from hotshoe.adapter.manifest import Base
+from hotshoe.registry.locks import file_lock
 
 PACKAGE_PREFIX = "package:"
 
@@ -139,6 +138,8 @@ def _from_hub(repo: str, revision: str | None) -> BaseModel:
 
 
 def _from_package(name: str) -> BaseModel:
+    from importlib import metadata  # Here: nobody else should wait for its parsers of mail and zip files.
+
     try:
         distribution = metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
@@ -153,7 +154,7 @@ def _from_package(name: str) -> BaseModel:
     folder = cache_folder() / "bases" / f"{name}-{distribution.version}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Processes take turns; the second finds the first one's folder, which appears whole by a rename.
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    with file_lock(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
             for leftover in folder.parent.glob(f"{folder.name}.*.draft"):
                 shutil.rmtree(leftover, ignore_errors=True)

@@ -19,14 +19,17 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from hotshoe.adapter.errors import Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.version import Version
 from hotshoe.registry.disk import using_disk
+from hotshoe.registry.locks import file_lock
 from hotshoe.registry.verification import Fingerprint, check_folder, fingerprint_of
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 DEFAULT_MAX_BYTES = 20 << 30
 
@@ -95,7 +98,7 @@ class Cache:
 
     def evict(self) -> int:
         """Delete what is over the limit and not leased, longest unused first; return the bytes freed."""
-        with FileLock(self._root / "evict.lock"):
+        with file_lock(self._root / "evict.lock"):
             self._sweep_drafts()
             sizes = {folder: _size(folder) for folder in (self._root / "versions").iterdir()}
             over = sum(sizes.values()) - self._max_bytes
@@ -175,7 +178,7 @@ class Cache:
             if lock is None:
                 folder = self._leases(version.manifest_sha256)
                 folder.mkdir(exist_ok=True)
-                lock = FileLock(folder / secrets.token_hex(8), thread_local=False)
+                lock = file_lock(folder / secrets.token_hex(8), thread_local=False)
                 lock.acquire()
             self._held[version.manifest_sha256] = (lock, count + 1)
 
@@ -187,7 +190,7 @@ class Cache:
                     return False
                 away = self._root / "drafts" / secrets.token_hex(8)
                 folder.rename(away)
-        except (Timeout, FileNotFoundError):
+        except (TimeoutError, FileNotFoundError):
             return False
         shutil.rmtree(away, ignore_errors=True)
         return True
@@ -195,14 +198,14 @@ class Cache:
     def _protects(self, lease: Path) -> bool:
         """Does this lease still count? A dead holder's does for the time of grace, from when it is found."""
         try:
-            with FileLock(lease, blocking=False):
+            with file_lock(lease, blocking=False):
                 if lease.suffix != ".dead":
                     lease.rename(lease.with_suffix(".dead"))
                     os.utime(lease.with_suffix(".dead"))
                 elif time.time() - lease.stat().st_mtime > self._grace_seconds:
                     lease.unlink()
                     return False
-        except Timeout:
+        except TimeoutError:
             return True
         except FileNotFoundError:
             return False
@@ -222,7 +225,7 @@ class Cache:
                     shutil.rmtree(draft, ignore_errors=True)
 
     def _turn(self, digest: str, *, blocking: bool = True) -> FileLock:
-        return FileLock(self._root / "locks" / digest, poll_interval=_POLL_SECONDS, blocking=blocking)
+        return file_lock(self._root / "locks" / digest, poll_interval=_POLL_SECONDS, blocking=blocking)
 
     def _version(self, digest: str) -> Path:
         return self._root / "versions" / digest

@@ -29,7 +29,6 @@ from hotshoe.registry import local_events as events
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.local_blobs import ROOM, Blobs
 from hotshoe.registry.local_index import Index, append_event
-from hotshoe.registry.local_verify import verify_store
 from hotshoe.registry.store import Files, Refs
 from hotshoe.registry.values import (
     AdapterSummary,
@@ -258,6 +257,9 @@ class LocalStore:
         )
 
     def verify(self, head: str | None = None) -> Proof:
+        # Imported here: it is needed rarely, and never in a hurry.
+        from hotshoe.registry.local_verify import verify_store
+
         return verify_store(self._index, self._blobs, self.url, head)
 
     def close(self) -> None:

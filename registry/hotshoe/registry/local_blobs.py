@@ -10,11 +10,10 @@ import time
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from hotshoe.adapter.errors import Tampered
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.durable import sync
+from hotshoe.registry.locks import file_lock
 from hotshoe.registry.store import Files, Staged
 
 ROOM = "see that it has room and that this user may write there, then try again"
@@ -39,7 +38,7 @@ class Blobs:
         with contextlib.ExitStack() as held:
             # Of the beginning only: what the owner does in the block has its own reasons to fail.
             with using_disk(f"nothing can be published to {self._staging.parent}", ROOM):
-                held.enter_context(FileLock(folder.with_suffix(".lock")))
+                held.enter_context(file_lock(folder.with_suffix(".lock")))
                 # Deleted while still locked: who sees the file sees it held.
                 held.callback(folder.with_suffix(".lock").unlink, missing_ok=True)
                 folder.mkdir(mode=0o700)
@@ -119,10 +118,10 @@ class Blobs:
 
     def _sweep_staging(self, lock: Path) -> int:
         folder = lock.with_suffix("")
-        with contextlib.suppress(Timeout, FileNotFoundError):
+        with contextlib.suppress(TimeoutError, FileNotFoundError):
             if time.time() - lock.stat().st_mtime < _STALE_SECONDS:
                 return 0
-            with FileLock(lock, blocking=False):
+            with file_lock(lock, blocking=False):
                 freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.unlink(missing_ok=True)

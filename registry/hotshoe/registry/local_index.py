@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from hotshoe.adapter.errors import HotshoeError, Refused, RegistryUnavailable
+from hotshoe.registry.locks import file_lock
 
 SCHEMA = 1
 GENESIS = "0" * 64
@@ -111,7 +110,7 @@ class Index:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         if self._schema(connection) != SCHEMA:
-            with FileLock(self._path.with_suffix(".lock"), timeout=_BUSY_SECONDS):
+            with file_lock(self._path.with_suffix(".lock"), timeout=_BUSY_SECONDS):
                 self._create(connection)
         connection.execute("PRAGMA synchronous = FULL")
         return connection

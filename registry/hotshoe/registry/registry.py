@@ -28,7 +28,6 @@ from hotshoe.registry.cache import Cache
 from hotshoe.registry.gates import check_gates
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.promotion import Intent, move_alias, user
-from hotshoe.registry.publishing import add_version, draft_version
 from hotshoe.registry.search import Query, search
 from hotshoe.registry.store import Refs, Store
 from hotshoe.registry.values import (
@@ -82,6 +81,9 @@ class Registry:
         base, BaseMismatch, Unservable for what inspection finds, Untrusted where the trust policy wants
         another signature, RegistryUnavailable. Whatever it raises, no half version is left; send it again.
         """
+        # Imported here: who only reads should not wait for all that inspects.
+        from hotshoe.registry.publishing import add_version, draft_version
+
         with self.store.staging() as staging:
             draft = draft_version(folder, name, base, staging)
             if sign_with is not None:
