@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks import servers
 from benchmarks.streams import Answer
 from hotshoe.client import AsyncClient
 from hotshoe.wire.values import Delta, Sampling, Tokens
@@ -39,7 +40,9 @@ async def http(target: str, model: str = "base") -> AsyncIterator[Ask]:
     """Through vLLM's OpenAI interface; a line of the stream is one token here, as it is by default."""
     import aiohttp
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    # Connections stay open between the turns of this peer, as they do for the others.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=servers.KEEP_ALIVE_SECONDS / 2)
+    async with aiohttp.ClientSession(connector=connector) as session:
 
         async def ask(prompt: Sequence[int], tokens: int) -> Answer:
             body = {

@@ -24,6 +24,7 @@ from hotshoe.registry import BaseModel
 READY_SECONDS = 180
 KV_BYTES = 1 << 30
 STEP_TOKENS = 512
+KEEP_ALIVE_SECONDS = 600
 
 VLLM_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -34,6 +35,7 @@ VLLM_ENVIRONMENT = {
     "TORCH_LOGS": "-torch._library.triton",
     "HOTSHOE_LORA_CPU": "stock",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
 }
 """Stock vLLM, given the thread settings that are best here."""
 
