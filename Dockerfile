@@ -6,43 +6,55 @@
 
 FROM python:3.11-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL=""
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/hotshoe
-ENV PATH=/opt/hotshoe/bin:$PATH
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 
-FROM build AS build-cpu
-COPY requirements/cpu.lock requirements/
-RUN pip install --no-deps -r requirements/cpu.lock
+# The tools that build the wheel stay behind here.
+FROM build AS wheel
+COPY requirements/dev.lock requirements/cpu.lock requirements/
+RUN pip install --no-deps -c requirements/cpu.lock -c requirements/dev.lock \
+    hatchling packaging pathspec pluggy trove-classifiers
 COPY . .
-RUN pip install --no-deps --no-build-isolation .
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
+
+# The pinned packages first: they change seldom and take long.
+FROM build AS build-cpu
+RUN python -m venv /opt/hotshoe
+COPY requirements/cpu.lock requirements/
+RUN /opt/hotshoe/bin/pip install --no-deps -r requirements/cpu.lock
+COPY --from=wheel /dist /dist
+RUN /opt/hotshoe/bin/pip install --no-deps /dist/*.whl
 
 FROM build AS build-gpu
+RUN python -m venv /opt/hotshoe
 COPY requirements/gpu.lock requirements/
-RUN pip install --no-deps -r requirements/gpu.lock
-COPY . .
-# The build's own tools, at the versions that the other lock pins; the runtime lock has none.
-RUN pip install --no-deps -c requirements/cpu.lock hatchling pathspec pluggy trove-classifiers packaging \
- && pip install --no-deps --no-build-isolation .
+RUN /opt/hotshoe/bin/pip install --no-deps -r requirements/gpu.lock
+COPY --from=wheel /dist /dist
+RUN /opt/hotshoe/bin/pip install --no-deps /dist/*.whl
 
 FROM python:3.11-slim-bookworm AS runtime
-# libnuma1: vLLM's CPU build links it.
+# libnuma1: vLLM's CPU build links it. The base image's tag names the release that the versions are of.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libnuma1 tini \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 hotshoe \
- && install -d -o hotshoe -g hotshoe /registry
-ENV PATH=/opt/hotshoe/bin:$PATH HOTSHOE_REGISTRY=/registry PYTHONUNBUFFERED=1
-USER hotshoe
+ && install -d -o hotshoe -g hotshoe /registry /cache
+# Everything that is fetched or compiled at run time goes to /cache: the rest may be read-only.
+ENV PATH=/opt/hotshoe/bin:$PATH PYTHONUNBUFFERED=1 \
+    HOTSHOE_REGISTRY=/registry XDG_CACHE_HOME=/cache
+# By number: only so can Kubernetes tell that it is not root.
+USER 10001:10001
 WORKDIR /home/hotshoe
-VOLUME /registry
-EXPOSE 50051
+VOLUME ["/registry", "/cache"]
+EXPOSE 50051 9464
 # Ready means that a token was generated; loading a large base takes minutes.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
   CMD ["python", "-m", "hotshoe.client.health", "127.0.0.1:50051"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--", "hotshoe"]
-# Inside a container 127.0.0.1 reaches nobody: say --allow-open, and keep the network to those who may call.
+# Inside a container 127.0.0.1 reaches nobody: say --tenants, or --allow-open and keep the network to those
+# who may call.
 CMD ["serve", "--help"]
 
 FROM runtime AS cpu
@@ -50,7 +62,8 @@ COPY --from=build-cpu /opt/hotshoe /opt/hotshoe
 
 FROM runtime AS gpu
 # Triton compiles its launchers when it first runs a kernel.
-USER root
+USER 0
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
-USER hotshoe
+USER 10001:10001
 COPY --from=build-gpu /opt/hotshoe /opt/hotshoe

@@ -17,12 +17,15 @@ bench: setup ## Take the figures of docs/benchmarks.md again; half an hour on tw
 	@.venv/bin/python -m pip install -q --no-deps -r benchmarks/requirements.txt
 	@.venv/bin/python -m benchmarks
 
-check: setup ## Format, lint, types, import rules, generated code
+check: setup ## Format, lint, types, import rules, protos, scripts, images
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	scripts/lint_protos.sh
 	scripts/generate_protos.sh --check
+	.venv/bin/shellcheck scripts/*.sh .ci/run
+	.venv/bin/hadolint Dockerfile
 
 format: setup ## Format the code and mend what the linter can
 	.venv/bin/ruff format

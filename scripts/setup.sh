@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes .venv from requirements/cpu.lock. Does nothing if it is there and current; safe to interrupt.
+# Makes .venv from requirements/cpu.lock and dev.lock. Does nothing if it is there and current; safe to
+# interrupt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 need_gib=6
 stamp=.venv/.hotshoe-setup
-want=$(cat requirements/cpu.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
+want=$(cat requirements/cpu.lock requirements/dev.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
 [[ -f $stamp && $(<"$stamp") == "$want" && -x .venv/bin/python ]] && exit 0
 
 fail() {
@@ -27,11 +28,12 @@ free_gib=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
 echo "setup: installing the pinned packages into .venv (a few minutes the first time)"
 # Anew where there is none, or one that an interrupted run left without pip.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
-# --no-deps: the lock is the whole list; vLLM's own would add a CUDA torchvision that breaks a CPU torch.
-# pip, with whatever indexes it is configured for: the lock names none.
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/cpu.lock \
+# --no-deps: the locks are the whole list; vLLM's own would add a CUDA torchvision that breaks a CPU torch.
+# pip, with whatever indexes it is configured for: the locks name none.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+  -r requirements/cpu.lock -r requirements/dev.lock \
   2> >(grep -v "is ignored: it is neither a file nor a directory" >&2) ||
-  fail "could not install requirements/cpu.lock. If torch==2.13.0+cpu was not found: PyTorch keeps its CPU wheels on an index of its own (see README, Set-up)"
+  fail "could not install requirements/cpu.lock and dev.lock. If torch==2.13.0+cpu was not found: PyTorch keeps its CPU wheels on an index of its own (see README, Set-up)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
   2> >(grep -v "is ignored: it is neither a file nor a directory" >&2) || fail "could not install hotshoe itself"
 echo "$want" >"$stamp"
