@@ -113,7 +113,8 @@ class Generation:
                 async with self._held(call, version, request, caller) as (place, adapter):
                     chunks = self._engine.generate(call.id, prompt, sampling, adapter)
                     async with _begun(chunks) as first:
-                        yield _resolved(self._engine.facts.base, version)
+                        assert call.resolved is not None
+                        yield call.resolved
                         async with contextlib.aclosing(
                             _answers(sampling.n, call, first, chunks, place)
                         ) as events:
@@ -167,23 +168,23 @@ class Generation:
     ) -> AsyncIterator[tuple[Place, EngineAdapter | None]]:
         """A place in the engine and, there, the adapter, until the block ends."""
         seconds_left = None if caller.seconds_left is None else caller.seconds_left - call.seconds
-        async with contextlib.AsyncExitStack() as stack:
-            place = await stack.enter_async_context(
-                self._admission.place(
-                    caller.tenant,
-                    adapter=version.engine_name if version else "",
-                    prompt_tokens=call.prompt_tokens,
-                    answers=request.sampling.n,
-                    priority=request.priority,
-                    seconds_left=seconds_left,
-                )
-            )
+        async with self._admission.place(
+            caller.tenant,
+            adapter=version.engine_name if version else "",
+            prompt_tokens=call.prompt_tokens,
+            answers=request.sampling.n,
+            priority=request.priority,
+            seconds_left=seconds_left,
+        ) as place:
             call.queue_ms = place.queue_ms
-            lease = await stack.enter_async_context(self._pool.lease(version)) if version else None
-            call.on_resolved(
-                _resolved(self._engine.facts.base, version), load_ms=lease.load_ms if lease else 0.0
-            )
-            yield place, lease.adapter if lease else None
+            resolved = _resolved(self._engine.facts.base, version)
+            if version is None:
+                call.on_resolved(resolved, load_ms=0.0)
+                yield place, None
+            else:
+                async with self._pool.lease(version) as lease:
+                    call.on_resolved(resolved, load_ms=lease.load_ms)
+                    yield place, lease.adapter
 
 
 @contextlib.asynccontextmanager
@@ -199,8 +200,9 @@ async def _begun(
         try:
             yield first
         finally:
-            first.cancel()
-            await asyncio.wait([first])
+            if not first.done():
+                first.cancel()
+                await asyncio.wait([first])
             if not first.cancelled():
                 first.exception()  # Seen, even if nobody came to ask for the chunk.
 

@@ -7,7 +7,7 @@ adapter are told by name, the rest together as `other`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -24,12 +24,18 @@ LOAD_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
-    """What a call counts into at every token, looked up once."""
+class _Series:
+    """What the calls of one pair of tenant and adapter count into: finding a series takes longer."""
 
+    queue: Histogram
     first_token: Histogram
     inter_token: Histogram
-    tokens: Counter
+    whole: Histogram
+    prompt: Counter
+    cached: Counter
+    output: Counter
+    requests: dict[str, Counter] = field(default_factory=dict)
+    """By outcome."""
 
 
 class Metrics(Observer):
@@ -38,7 +44,8 @@ class Metrics(Observer):
     def __init__(self, base: Base) -> None:
         self.registry = CollectorRegistry()
         self._names = Bounded((OTHER, OTHER))
-        self._streams: dict[str, _Stream] = {}
+        self._known: dict[tuple[str, str], _Series] = {}
+        self._streams: dict[str, _Series] = {}
         self._about_calls()
         self._about_adapters()
         about = ("repo", "digest")
@@ -53,28 +60,25 @@ class Metrics(Observer):
         self._running.inc()
 
     def on_resolved(self, call: Call) -> None:
-        who = self._who(call)
-        self._streams[call.id] = _Stream(
-            self._first_token.labels(*who),
-            self._inter_token.labels(*who),
-            self._tokens.labels(*who, "output"),
-        )
+        self._streams[call.id] = self._series(self._who(call))
 
     def on_tokens(self, call: Call, tokens: int, gap_seconds: float) -> None:
         stream = self._streams[call.id]
         (stream.first_token if call.chunks == 1 else stream.inter_token).observe(gap_seconds)
-        stream.tokens.inc(tokens)
+        stream.output.inc(tokens)
 
     def on_end(self, call: Call) -> None:
         who = self._who(call)
-        self._streams.pop(call.id, None)
+        series = self._streams.pop(call.id, None) or self._series(who)
         self._running.dec()
         if call.resolved is not None:
-            self._queue.labels(who[0]).observe(call.queue_ms / 1000)
-        self._requests.labels(*who, call.outcome).inc()
-        self._whole.labels(*who).observe(call.seconds)
-        self._tokens.labels(*who, "prompt").inc(call.prompt_tokens)
-        self._tokens.labels(*who, "cached").inc(call.cached_tokens)
+            series.queue.observe(call.queue_ms / 1000)
+        if call.outcome not in series.requests:
+            series.requests[call.outcome] = self._requests.labels(*who, call.outcome)
+        series.requests[call.outcome].inc()
+        series.whole.observe(call.seconds)
+        series.prompt.inc(call.prompt_tokens)
+        series.cached.inc(call.cached_tokens)
 
     def on_happening(self, happening: Happening) -> None:
         """A reader for the journal."""
@@ -152,6 +156,20 @@ class Metrics(Observer):
             ("outcome",),
             registry=to,
         )
+
+    def _series(self, who: tuple[str, str]) -> _Series:
+        known = self._known.get(who)
+        if known is None:
+            known = self._known[who] = _Series(
+                queue=self._queue.labels(who[0]),
+                first_token=self._first_token.labels(*who),
+                inter_token=self._inter_token.labels(*who),
+                whole=self._whole.labels(*who),
+                prompt=self._tokens.labels(*who, "prompt"),
+                cached=self._tokens.labels(*who, "cached"),
+                output=self._tokens.labels(*who, "output"),
+            )
+        return known
 
     def _who(self, call: Call) -> tuple[str, str]:
         # Only names of adapters that exist get this far, so that nobody makes labels up.

@@ -50,7 +50,8 @@ class Prompts:
             raise InvalidRequest(
                 f"min_tokens {sampling.min_tokens} is over the {room} tokens that the context has left"
             )
-        return dataclasses.replace(sampling, max_tokens=min(wanted or room, room))
+        most = min(wanted or room, room)
+        return sampling if sampling.max_tokens == most else dataclasses.replace(sampling, max_tokens=most)
 
 
 async def _maybe_in_thread(

@@ -48,6 +48,8 @@ class Wait:
 
 Command = Use | Join | Load | Wait
 
+_USE, _JOIN = Use(), Join()
+
 
 @dataclass(frozen=True, slots=True)
 class Slots:
@@ -65,8 +67,8 @@ class Slots:
         held = dict(self.held)
         tick = self.clock + 1
         if (known := held.get(name)) is not None:
-            held[name] = replace(known, leases=known.leases + 1, used_at=tick, hits=known.hits + 1)
-            return replace(self, held=held, clock=tick), Use() if known.ready else Join()
+            held[name] = Held(known.leases + 1, tick, known.ready, known.hits + 1, known.pinned)
+            return Slots(self.capacity, held, tick), _USE if known.ready else _JOIN
         evict = None
         if len(held) >= self.capacity:
             evict = self._idle_longest()
@@ -74,7 +76,7 @@ class Slots:
                 return self, Wait()
             del held[evict]
         held[name] = Held(leases=1, used_at=tick, ready=False)
-        return replace(self, held=held, clock=tick), Load(evict)
+        return Slots(self.capacity, held, tick), Load(evict)
 
     def on_loaded(self, name: str) -> Slots:
         """The load that `on_request` commanded succeeded."""
@@ -89,7 +91,8 @@ class Slots:
         known = self.held.get(name)
         if known is None:
             return self
-        return replace(self, held={**self.held, name: replace(known, leases=known.leases - 1)})
+        released = Held(known.leases - 1, known.used_at, known.ready, known.hits, known.pinned)
+        return Slots(self.capacity, {**self.held, name: released}, self.clock)
 
     def retire(self, name: str) -> tuple[Slots, bool]:
         """Give up `name` now if no request uses it; True if it is to be unloaded."""
