@@ -129,6 +129,9 @@ def test_full_training_is_extracted_at_the_rank_asked(tiny_base: Path, folder: P
     # The adapter is what was measured at its rank, and the base below it is the base again.
     assert result.adapter["loss"] == pytest.approx(losses["8"], rel=0.02)
     assert result.base["loss"] == pytest.approx(losses["base"], rel=1e-3)
+    # The whole change sat the same exam.
+    assert result.figures["full"]["exact"] > result.base["exact"] + 0.5
+    assert result.manifest.metrics["full.loss"] == pytest.approx(losses["full"], rel=1e-3)
 
 
 @pytest.fixture(scope="module")

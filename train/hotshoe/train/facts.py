@@ -60,8 +60,8 @@ def inputs_digest(
 
 
 def metrics(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The manifest's `metrics`: the adapter's figures by name, those of base and parent as `base.NAME`."""
+    """The manifest's `metrics`: the adapter's figures by name, those of others as `base.NAME`."""
     named = dict(figures.get("adapter", {}))
-    for who in ("base", "parent"):
+    for who in ("base", "parent", "full"):
         named |= {f"{who}.{name}": value for name, value in figures.get(who, {}).items()}
     return named

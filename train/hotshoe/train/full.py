@@ -3,7 +3,7 @@
 The change of each weight matrix is cut to the adapter's rank by its singular values, which is the best
 that this rank can do (Eckart and Young, 1936). Only the layers that the adapter may touch are trained:
 what changes elsewhere no adapter could carry. The loss at other ranks is measured, so that the cost of
-the rank is known.
+the rank is known; and the whole change sits the held-out exam beside its extract.
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ def _losses_by_rank(
     asked = lesson.config.lora.rank
     losses = {}
     with lesson.model.disable_adapter():
+        lesson.progress.stage("Ask the whole change")
+        lesson.examine("full")
+        lesson.progress.stage("Extract")
         lesson.model.eval()
         losses["full"] = mean_loss(lesson.model, rows, pad=pad, batch_rows=size)
         for rank in sorted({max(asked // 4, 1), max(asked // 2, 1), asked, asked * 2, asked * 4}):

@@ -20,7 +20,8 @@ from hotshoe.train.tokens import Tokenizer
 class Lesson:
     """A model with an adapter on it, what it is to learn, and where.
 
-    scratch: a folder for the trainer's own files, checkpoints among them.
+    scratch: a folder for the trainer's own files, checkpoints among them. examine: lets the model as it is
+    now sit the held-out exam, under a name of the recipe's choice.
     """
 
     model: Model
@@ -30,6 +31,7 @@ class Lesson:
     machine: Machine
     scratch: Path
     progress: Progress
+    examine: Callable[[str], None] = lambda who: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _figures(result: TrainResult) -> str:
-    who = [name for name in ("base", "parent", "adapter") if name in result.figures]
+    who = [name for name in ("base", "parent", "full", "adapter") if name in result.figures]
     rows = (
         [name + (" (decides)" if name == result.main else ""), *(result.figures[w].get(name) for w in who)]
         for name in result.adapter

@@ -14,7 +14,7 @@ from hotshoe.train.gates import GateResult
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One held-out row with what was expected, and what `base`, `adapter` and perhaps `parent` said."""
+    """One held-out row with what was expected, and what each said: the names are those of the figures."""
 
     where: str
     prompt: str
@@ -28,10 +28,11 @@ class TrainResult:
 
     folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`. report: the same
     for people, as one HTML page beside it.
-    figures: held-out figures of `base`, `adapter` and perhaps `parent`, by metric name. main: the metric
-    that decides. losses: training loss of each step. checks: validation losses on the way; kept_step: the
-    step whose adapter was kept. gates: what must hold for a promotion, judged. notes: what is suspicious
-    about the rows. seconds: wall time of the whole run.
+    figures: held-out figures of `base` and `adapter`, perhaps of `parent` and `full` (the change that the
+    adapter was extracted from), by metric name. main: the metric that decides. losses:
+    training loss of each step. checks: validation losses on the way; kept_step: the step whose adapter was
+    kept. gates: what must hold for a promotion, judged. notes: what is suspicious about the rows. seconds:
+    wall time of the whole run.
     """
 
     folder: Path

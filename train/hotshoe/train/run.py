@@ -90,7 +90,8 @@ class _Desk:
 class _Outcome:
     """A trained model that is still in memory, and what was heard and measured on the way.
 
-    heard: answers of `base`, `parent` and `adapter`. figures: by the same names.
+    heard: answers of `base`, `parent`, `full` (what an adapter was extracted from) and `adapter`. figures: by
+    the same names.
     """
 
     model: Model
@@ -144,11 +145,15 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
         with merged(adapted):
             heard["parent"] = exam.sit(adapted, tokenizer, progress)
 
+    def examine(who: str) -> None:
+        if exam is not None:
+            heard[who] = exam.sit(adapted, tokenizer, progress)
+
     progress.stage("Train")
     inputs = inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents)
     keep = config.training.checkpoint_every_steps is not None
     with scratch_for(out, inputs, keep=keep, first=together.first) as scratch:
-        lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress)
+        lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress, examine)
         learned = recipe.learn(lesson)
     if exam is not None:
         progress.stage("Ask the adapter")
