@@ -51,7 +51,7 @@ def replace(path: Path, text: str) -> None:
 def test_a_key_or_a_certificate_tells_who_calls(
     path: Path, metadata: list[tuple[str, str | bytes]], peer: dict[str, list[bytes]]
 ) -> None:
-    assert TenantsFile(path).of(metadata, peer).name == "acme"
+    assert TenantsFile(path).of(metadata, lambda: peer).name == "acme"
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_who_cannot_be_told_is_not_let_in(
     path: Path, metadata: list[tuple[str, str | bytes]], peer: dict[str, list[bytes]], says: str
 ) -> None:
     with pytest.raises(Unauthenticated, match=says) as raised:
-        TenantsFile(path).of(metadata, peer)
+        TenantsFile(path).of(metadata, lambda: peer)
     assert "hs_" not in raised.value.message
 
 
-def test_an_open_door_asks_nobody() -> None:
-    assert OpenDoor().of([], {}) is ANYONE
+def test_an_open_door_asks_nobody_not_even_grpc() -> None:
+    assert OpenDoor().of([], lambda: pytest.fail("asked")) is ANYONE
 
 
 def test_only_an_admin_administers(path: Path) -> None:
@@ -92,9 +92,9 @@ def test_a_changed_file_counts_from_the_next_call_on(path: Path) -> None:
     assert not file.reload()
     replace(path, TEXT.replace("acme-app", "other-app"))
     assert file.reload()
-    assert file.of([], {"x509_common_name": [b"other-app"]}).name == "acme"
+    assert file.of([], lambda: {"x509_common_name": [b"other-app"]}).name == "acme"
     with pytest.raises(Unauthenticated):
-        file.of([], {"x509_common_name": [b"acme-app"]})
+        file.of([], lambda: {"x509_common_name": [b"acme-app"]})
 
 
 @pytest.mark.parametrize("bad", ["[tenants", "[tenants.acme]\nkey = 1", "\0", None])
@@ -107,7 +107,7 @@ def test_a_bad_file_keeps_the_old_one_and_says_why(path: Path, bad: str | None) 
     assert not file.reload()
     assert file.fault is not None
     assert str(path) in file.fault.message
-    assert file.of([("x-api-key", "hs_acme")], {}).name == "acme"
+    assert file.of([("x-api-key", "hs_acme")], dict).name == "acme"
     replace(path, TEXT)
     assert file.reload()
     assert file.fault is None

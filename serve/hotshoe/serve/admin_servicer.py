@@ -73,7 +73,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     @contextlib.asynccontextmanager
     async def _permitted(self, context: Context) -> AsyncIterator[None]:
         async with answering(context):
-            tenant = self._identity.of(context.invocation_metadata() or (), context.auth_context() or {})
+            tenant = self._identity.of(context.invocation_metadata() or (), context.auth_context)
             if tenant is not ANYONE:
                 require_admin(tenant)
             elif not context.peer().startswith(LOOPBACK):

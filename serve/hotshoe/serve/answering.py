@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ import grpc
 
 from hotshoe.adapter.errors import HotshoeError
 from hotshoe.serve.call import Origin
+from hotshoe.serve.identity import Metadata
 from hotshoe.serve.logs import current_request
 from hotshoe.wire import status
 
@@ -36,7 +37,7 @@ async def answering(context: Context) -> AsyncIterator[str]:
     The caller is told the name in the trailing metadata, whichever way it ends.
     """
     # Never the caller's: the engine takes duplicate ids without a word and mixes their answers.
-    request_id = uuid.uuid4().hex
+    request_id = secrets.token_hex(16)
     current_request.set(request_id)  # gRPC handles every call in a context of its own.
     named = (REQUEST_ID_KEY, request_id)
     context.set_trailing_metadata((named,))
@@ -52,13 +53,9 @@ async def answering(context: Context) -> AsyncIterator[str]:
         await _abort(context, HotshoeError(unforeseen), named)
 
 
-def origin_of(context: Context, tenant: str) -> Origin:
+def origin_of(metadata: Metadata, tenant: str) -> Origin:
     """Where a call comes from, as its metadata says; what is too long to be meant is left out."""
-    said = {
-        key: value
-        for key, value in context.invocation_metadata() or ()
-        if isinstance(value, str) and len(value) <= _LONGEST
-    }
+    said = {key: value for key, value in metadata if isinstance(value, str) and len(value) <= _LONGEST}
     trace = {key: said[key] for key in TRACE_KEYS if key in said}
     return Origin(tenant=tenant, trace=trace, request_id=said.get(REQUEST_ID_KEY, ""))
 

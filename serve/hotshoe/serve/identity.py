@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 LARGEST_FILE_BYTES = 16 << 20
 
 Metadata = Iterable[tuple[str, str | bytes]]
-Peer = Mapping[str, Iterable[bytes]]
-"""What gRPC knows of the other side: certificate fields by name."""
+Peer = Callable[[], Mapping[str, Iterable[bytes]] | None]
+"""What gRPC knows of the other side: certificate fields by name. It takes gRPC as long as a whole message."""
 
 
 class Identity(Protocol):
@@ -65,7 +65,7 @@ class TenantsFile:
             if tenant is None:
                 raise Unauthenticated("this API key is nobody's: ask the server's operator for another one")
             return tenant
-        for name in peer.get("x509_common_name", ()):
+        for name in (peer() or {}).get("x509_common_name", ()):
             if (tenant := self.current.of_subject(name.decode(errors="replace"))) is not None:
                 return tenant
         raise Unauthenticated(

@@ -60,5 +60,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         )
 
     def _caller(self, context: Context) -> Caller:
-        tenant = self._identity.of(context.invocation_metadata() or (), context.auth_context() or {})
-        return Caller(tenant, origin_of(context, tenant.name), context.time_remaining())
+        metadata = context.invocation_metadata() or ()
+        tenant = self._identity.of(metadata, context.auth_context)
+        return Caller(tenant, origin_of(metadata, tenant.name), context.time_remaining())
