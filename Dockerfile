@@ -38,15 +38,14 @@ FROM python:3.11-slim-bookworm AS runtime
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libnuma1 tini \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --create-home --uid 10001 hotshoe \
- && install -d -o hotshoe -g hotshoe /registry /cache
-# Everything that is fetched or compiled at run time goes to /cache: the rest may be read-only.
-ENV PATH=/opt/hotshoe/bin:$PATH PYTHONUNBUFFERED=1 \
-    HOTSHOE_REGISTRY=/registry XDG_CACHE_HOME=/cache
+ && useradd --no-create-home --home-dir /cache --uid 10001 hotshoe \
+ && install -d -o hotshoe -g hotshoe /registry /cache /ledger
+# What is fetched or compiled at run time goes under the home folder: everything else may be read-only.
+ENV PATH=/opt/hotshoe/bin:$PATH PYTHONUNBUFFERED=1 HOME=/cache HOTSHOE_REGISTRY=/registry
 # By number: only so can Kubernetes tell that it is not root.
 USER 10001:10001
-WORKDIR /home/hotshoe
-VOLUME ["/registry", "/cache"]
+WORKDIR /cache
+VOLUME ["/registry", "/cache", "/ledger"]
 EXPOSE 50051 9464
 # Ready means that a token was generated; loading a large base takes minutes.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \

@@ -17,7 +17,7 @@ bench: setup ## Take the figures of docs/benchmarks.md again; half an hour on tw
 	@.venv/bin/python -m pip install -q --no-deps -r benchmarks/requirements.txt
 	@.venv/bin/python -m benchmarks
 
-check: setup ## Format, lint, types, import rules, protos, scripts, images
+check: setup ## Format, lint, types, import rules, protos, scripts, deploy/
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
@@ -25,7 +25,7 @@ check: setup ## Format, lint, types, import rules, protos, scripts, images
 	scripts/lint_protos.sh
 	scripts/generate_protos.sh --check
 	.venv/bin/shellcheck scripts/*.sh .ci/run
-	.venv/bin/hadolint Dockerfile
+	scripts/lint_deploy.sh
 
 format: setup ## Format the code and mend what the linter can
 	.venv/bin/ruff format

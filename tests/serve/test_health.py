@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from pathlib import Path
 
-from support.serving import open_shop
+from support.serving import echo_server, open_shop
 
-from hotshoe.client.health import is_ready
+from hotshoe.client import AdminClient
+from hotshoe.client.health import is_alive, is_ready
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.echo_engine import EchoEngine
 from hotshoe.serve.server import running
@@ -33,3 +36,24 @@ async def test_an_error_that_nobody_foresaw_is_told_as_ill_and_its_end_as_well(t
                 while await asyncio.to_thread(is_ready, server.address) is not (fault is None):
                     await asyncio.sleep(0.05)
         await engine.close()
+
+
+async def probe(*arguments: str) -> int:
+    """The exit code that a container's probe gets."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "hotshoe.client.health", *arguments)
+    return await process.wait()
+
+
+async def test_a_server_that_drains_is_alive_though_not_ready(tmp_path: Path) -> None:
+    async with echo_server(tmp_path) as served:
+        assert (await probe(served.address), await probe("--alive", served.address)) == (0, 0)
+        with AdminClient(served.address) as admin:
+            await asyncio.to_thread(admin.drain, 1)
+        assert (await probe(served.address), await probe("--alive", served.address)) == (1, 0)
+    assert await probe("--alive", served.address) == 1
+
+
+async def test_a_port_that_takes_connections_and_says_nothing_is_not_alive() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "{}:{}".format(*silent.getsockname())
+        assert not await asyncio.to_thread(is_alive, address, timeout_seconds=0.5)

@@ -14,6 +14,8 @@ from hotshoe.adapter.errors import InvalidConfig
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.enable_http_proxy", 0),  # A proxy for web traffic is seldom meant for the model server.
+    # Calls go to every address of the target's name in turn, so what one replica refuses another may take.
+    ("grpc.lb_policy_name", "round_robin"),
     # One that comes back is found again soon, however long it was gone.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),

@@ -1,11 +1,13 @@
-"""`python -m hotshoe.client.health HOST:PORT`: exit 0 if a server is ready there, 1 if not.
+"""`python -m hotshoe.client.health [--alive] HOST:PORT`: exit 0 if a server is ready there, 1 if not.
 
-For probes in containers. Speaks grpc.health.v1 with what the bare install has; over TLS where the
-environment says so (HOTSHOE_TLS_CA and others, see `hotshoe.client.Tls.from_environment`).
+For probes in containers. With --alive a server that answers is good enough, ready or not: one that drains
+or replaces its engine must not be killed for it. Speaks grpc.health.v1 with what the bare install has;
+over TLS where the environment says so (HOTSHOE_TLS_CA and others, see `hotshoe.client.Tls.from_environment`).
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import grpc
@@ -19,14 +21,32 @@ SERVING = b"\x08\x01"
 
 def is_ready(target: str, *, timeout_seconds: float = 3.0, tls: Tls | None = None) -> bool:
     """Whether the server at `target` says SERVING within the time."""
+    return _answer(target, timeout_seconds, tls) == SERVING
+
+
+def is_alive(target: str, *, timeout_seconds: float = 3.0, tls: Tls | None = None) -> bool:
+    """Whether the server at `target` says how it is within the time, whatever it says."""
+    return _answer(target, timeout_seconds, tls) is not None
+
+
+def _answer(target: str, timeout_seconds: float, tls: Tls | None) -> bytes | None:
     with channel(target, tls) as connected:
         check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = connected.unary_unary(CHECK)
         try:
-            answer: bytes = check(b"", timeout=timeout_seconds)
+            return check(b"", timeout=timeout_seconds)
         except grpc.RpcError:
-            return False
-    return answer == SERVING
+            return None
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hotshoe.client.health", description="Probe a server.")
+    parser.add_argument("target", metavar="HOST:PORT")
+    parser.add_argument("--alive", action="store_true", help="any answer will do, ready or not")
+    arguments = parser.parse_args()
+    probe = is_alive if arguments.alive else is_ready
+    return 0 if probe(arguments.target, tls=Tls.from_environment()) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_ready(sys.argv[1], tls=Tls.from_environment()) else 1)
+    sys.exit(main())
