@@ -11,7 +11,7 @@ import numpy as np
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
-LONG_RUN = 16
+LONG_RUN = 24
 """Rows from which on one product of matrices is faster than the kernel; measured at rank 16, hidden 576."""
 
 
