@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import models
 from benchmarks.engines import add, answer, prompts, vllm_engine
 from benchmarks.harness import Arm, Group, Sample, at_least, cpu_seconds, in_turns
+from benchmarks.peft_peer import peft_arm
 from benchmarks.streams import at_once, decode_rate
 from hotshoe.serve.engine import Engine, EngineAdapter
 
@@ -32,6 +33,7 @@ async def measure(rounds: int) -> Group:
                 "8 adapters": _arm(ours, await add(ours, folders)),
                 "stock, base": _arm(stock, ()),
                 "stock, 8 adapters": _arm(stock, await add(stock, folders)),
+                "peft": peft_arm(base, folders, answers=ANSWERS, prompt=PROMPT_TOKENS, tokens=ANSWER_TOKENS),
             },
             rounds,
         )
@@ -59,6 +61,9 @@ async def measure(rounds: int) -> Group:
                 goal=at_least(2.5),
             ),
             series.row("base alone over stock's base", rate, rate, arm="base", peer="stock, base"),
+            series.row(
+                "8 adapters over transformers with peft, one batch", rate, rate, arm="8 adapters", peer="peft"
+            ),
             series.row(
                 "CPU for a token, 8 adapters over stock",
                 "CPU ms/token",
