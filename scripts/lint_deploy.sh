@@ -7,6 +7,8 @@ bin=$PWD/.venv/bin
 "$bin/docker-compose" -f deploy/compose.yaml config --quiet
 "$bin/docker-compose" -f deploy/compose.yaml -f deploy/compose.gpu.yaml config --quiet
 
+scripts/alert_rules.sh --check
+
 # What is a whole resource without its overlay.
 "$bin/kubernetes-validate" --strict --quiet deploy/kubernetes/base/{deployment,service,serviceaccount}.yaml \
   deploy/kubernetes/base/{poddisruptionbudget,networkpolicy}.yaml deploy/kubernetes/overlays/*/namespace.yaml \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,13 +34,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def rendered(folder: Path) -> list[Resource]:
+    """What `kubectl apply -k` would send."""
+    made = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(made.stdout))
+
+
 class Rendered:
-    """An overlay as `kubectl apply -k` would send it. settings: its serve.toml, written out."""
+    """An overlay, rendered. settings: its serve.toml, written out."""
 
     def __init__(self, overlay: str, folder: Path) -> None:
-        path = DEPLOY / "kubernetes/overlays" / overlay
-        made = subprocess.run(["kubectl", "kustomize", path], capture_output=True, text=True, check=True)
-        self.resources: list[Resource] = list(yaml.safe_load_all(made.stdout))
+        self.resources = rendered(DEPLOY / "kubernetes/overlays" / overlay)
         self.pod: Resource = self.one("Deployment")["spec"]["template"]["spec"]
         (self.server,) = self.pod["containers"]
         for source in self.volume("config")["projected"]["sources"]:
@@ -138,6 +143,19 @@ def test_every_selector_means_the_pods_of_the_deployment(overlay: Rendered) -> N
         monitor["spec"]["selector"]["matchLabels"],
     ]
     assert all(selector and selector.items() <= labels.items() for selector in chosen)
+
+
+def test_the_monitoring_component_joins_an_overlay(tmp_path: Path) -> None:
+    kubernetes = Path(os.path.relpath(DEPLOY, tmp_path)) / "kubernetes"
+    joined = {
+        "resources": [str(kubernetes / "overlays/cpu")],
+        "components": [str(kubernetes / "components/monitoring")],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(joined))
+    kinds = {each["kind"]: each for each in rendered(tmp_path)}
+    assert kinds["PodMonitor"]["metadata"]["name"] == kinds["Deployment"]["metadata"]["name"]
+    alerts = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())
+    assert kinds["PrometheusRule"]["spec"] == alerts
 
 
 def test_clients_see_every_pod(overlay: Rendered) -> None:
