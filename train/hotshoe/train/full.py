@@ -28,6 +28,10 @@ def learn(lesson: Lesson) -> Learned:
     with _training_the_base(lesson.model, layers):
         learned = sft.learn(lesson)
         trained = _trainable(layers)
+    lesson.progress.stage("Ask the whole change")
+    with lesson.model.disable_adapter():
+        lesson.examine("full")
+    lesson.progress.stage("Extract")
     parts = {}
     for name, layer in layers.items():
         parts[name] = _singular(layer.base_layer.weight.detach() - before[name])
@@ -92,9 +96,6 @@ def _losses_by_rank(
     asked = lesson.config.lora.rank
     losses = {}
     with lesson.model.disable_adapter():
-        lesson.progress.stage("Ask the whole change")
-        lesson.examine("full")
-        lesson.progress.stage("Extract")
         lesson.model.eval()
         losses["full"] = mean_loss(lesson.model, rows, pad=pad, batch_rows=size)
         for rank in sorted({max(asked // 4, 1), max(asked // 2, 1), asked, asked * 2, asked * 4}):
