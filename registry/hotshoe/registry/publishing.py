@@ -38,6 +38,7 @@ from hotshoe.registry.verification import SIGNATURE_PATH
 if TYPE_CHECKING:
     from hotshoe.registry.signing import SigningKey
 
+_ROOM = "see that it can be read, and for room"
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +69,18 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     known = _base_of(folder, trained, base)
     # What PEFT writes into README.md says nothing; the same weights beside other words are the same version.
     wanted = [path for path in version_files(folder) if path != README_FILE]
-    with using_disk(f"{folder} cannot be copied to be published", "see that it can be read, and for room"):
+    with using_disk(f"{folder} cannot be copied to be published", _ROOM):
         for path in wanted:
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / path, staging / path)
-    # Hashing and the disk take their time, and so does inspection; neither needs the other.
-    with ThreadPoolExecutor(1) as aside:
-        hashed = {path: aside.submit(_staged, staging / path) for path in wanted}
+    # Hashing, the disk and inspection take their time, and none needs another.
+    with ThreadPoolExecutor(2) as aside:
+        hashing = aside.submit(lambda: {path: _staged(staging / path) for path in wanted})
+        syncing = aside.submit(sync, *(staging / path for path in wanted))
         inspection = inspect(staging, base.config if base else None, origin=folder)
-    staged = {path: done.result() for path, done in hashed.items()}
+    with using_disk(f"{folder} cannot be copied to be published", _ROOM):
+        syncing.result()
+        staged = hashing.result()
     inspection.raise_for_errors()
     for finding in inspection.warnings:
         log.warning("%s: %s", name, finding)
@@ -156,12 +160,10 @@ def _base_of(folder: Path, trained: Manifest | None, base: BaseModel | None) -> 
 
 
 def _staged(path: Path) -> Staged:
-    """Hash a file, and get it onto the disk while there is time; a store that has to be sure syncs again."""
     size = path.stat().st_size
     with path.open("rb") as file:
         # In one call, for which the thread gives up Python's lock; in many, it would wait for it each time.
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else contextlib.nullcontext(b"")
         with data as view:
             sha256 = hashlib.sha256(view).hexdigest()
-    sync(path)
     return Staged(path, size, sha256)

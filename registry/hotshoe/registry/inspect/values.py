@@ -61,14 +61,14 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Gram:
-    """Of a factor with rank r: `gram` [r, r] is A·Aᵀ or Bᵀ·B, None where the factor has unusable numbers."""
+    """Of a factor with rank r: `gram` [r, r] is A·Aᵀ or Bᵀ·B, None where the factor has unusable numbers.
+
+    norm: of the factor (Frobenius). unusable: how many numbers are NaN or infinite.
+    """
 
     gram: Matrix | None
-    unusable: int
-
-    @property
-    def norm(self) -> float:
-        return math.inf if self.gram is None else math.sqrt(max(0.0, float(np.trace(self.gram))))
+    norm: float
+    unusable: int = 0
 
 
 def gram_of_a(weights: Weights, tensor: Tensor) -> Gram:
@@ -85,8 +85,8 @@ def norm_of_product(a: Gram, b: Gram, scale: float) -> float:
     """Frobenius norm of scale·B·A without forming it: |B·A|² = tr(Bᵀ·B · A·Aᵀ). Costs r²(in + out)."""
     if a.gram is None or b.gram is None:
         return math.inf
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(np.sum(a.gram * b.gram))
+    # Not np.sum of the products: BLAS adds in one call, and says nothing of an overflow.
+    square = float(np.vdot(a.gram, b.gram))
     # Rounding can leave a tiny negative number where the product is zero.
     return abs(scale) * math.sqrt(max(0.0, square))
 
@@ -119,16 +119,18 @@ def value_findings(path: Path, pairs: list[Pair], config: AdapterConfig) -> Iter
 
 def _sum(pieces: Iterator[Matrix]) -> Gram:
     gram, unusable = None, 0
-    for piece in pieces:
-        with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        for piece in pieces:
             product = (piece.T @ piece).astype(np.float64)
             # NaN and Inf always reach the diagonal, so that no number needs a look of its own. What got
             # there by overflow alone fits float64.
-            if not np.isfinite(product).all():
+            if not math.isfinite(product.trace()):
                 unusable += int(piece.size - np.count_nonzero(np.isfinite(piece)))
                 product = piece.T.astype(np.float64) @ piece.astype(np.float64)
-        gram = product if gram is None else gram + product
-    return Gram(None if unusable else gram, unusable)
+            gram = product if gram is None else gram + product
+    if gram is None or unusable:
+        return Gram(None, math.inf, unusable)
+    return Gram(gram, math.sqrt(max(0.0, gram.trace())))
 
 
 def _as_float(stored: npt.NDArray[np.generic], dtype: str) -> Matrix:
