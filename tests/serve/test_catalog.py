@@ -27,6 +27,7 @@ from hotshoe.registry import Change, Registry, Target, open_registry
 from hotshoe.registry.cache import Cache
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.recollection import Recollection
+from hotshoe.registry.values import Answer
 from hotshoe.serve import catalog as catalog_module
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.pool import AdapterPool
@@ -44,7 +45,11 @@ class Unsteady(Registry):
 
     def targets(self, ref: AdapterRef, *, fresh: bool = False) -> tuple[Target, ...]:
         self.asked[str(ref)] += 1
-        found = super().targets(ref, fresh=fresh)
+        return super().targets(ref, fresh=fresh)
+
+    def answer(self, ref: AdapterRef) -> Answer:
+        self.asked[str(ref)] += 1
+        found = super().answer(ref)
         self.before_answering()
         return found
 
@@ -73,7 +78,7 @@ def registry(tmp_path: Path) -> Iterator[Unsteady]:
 class Watched:
     """A catalog that watches, its pool and its engine."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Unsteady) -> None:
         self.registry = registry
         self.engine = Recorder()
         self.pool = AdapterPool(self.engine, Shelves(), capacity=4)
@@ -234,6 +239,31 @@ async def test_a_move_that_is_told_while_the_registry_fails_once_is_not_lost(
         registry.promote(SUPPORT, "prod", 2)
         await server.answers_with("@v2")
         assert not line.refs_lost
+        await server.eventually(lambda: not server.catalog.stuck())
+
+
+async def test_an_alias_first_asked_for_in_an_outage_is_followed_when_that_is_over(
+    registry: Unsteady, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its move was told before the outage, when nobody here knew the alias; no other move comes to help."""
+    monkeypatch.setattr(catalog_module, "FIRST_RETRY_SECONDS", 0.01)
+    line = FailingStore(registry.store)
+    recollection = Recollection(tmp_path / "knowledge", line.url)
+
+    def distant() -> Unsteady:
+        knowledge = Knowledge(line, recollection, fresh_seconds=30)
+        return Unsteady(Registry(line, knowledge, Cache(tmp_path / "distant")))
+
+    registry.promote(SUPPORT, "canary", 1)
+    assert distant().resolve(ref("acme/support@canary")).number == 1
+    async with watching(distant()) as server:
+        await server.use()
+        registry.promote(SUPPORT, "canary", 2)
+        looks = server.registry.looks
+        await server.eventually(lambda: server.registry.looks > looks + 2)
+        line.refs_lost = 1
+        assert await server.now("acme/support@canary") == "acme/support@v1"
+        await server.answers_with("@v2", "acme/support@canary")
         await server.eventually(lambda: not server.catalog.stuck())
 
 

@@ -37,12 +37,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """Refs, the stamp by which their freshness is judged, and when they were true."""
+class Known:
+    """Refs, the stamp by which their freshness is judged, and when they were true.
+
+    recalled: the store was asked again since, and did not answer.
+    """
 
     stamp: float
     refs: Refs
     at: datetime
+    recalled: bool = False
 
 
 class Knowledge:
@@ -53,7 +57,7 @@ class Knowledge:
         self._store = store
         self._recollection = recollection
         self._fresh_seconds = fresh_seconds
-        self._refs: dict[AdapterName, _Known] = {}
+        self._refs: dict[AdapterName, Known] = {}
         self._moves: dict[tuple[AdapterName, str, str], Move] = {}
         self._manifests: dict[tuple[AdapterName, str], Manifest] = {}
         self._digests: dict[tuple[AdapterName, str], str] = {}
@@ -61,6 +65,10 @@ class Knowledge:
         self._lock = threading.Lock()
 
     def refs(self, adapter: AdapterName, *, fresh: bool = False) -> Refs:
+        """The refs of `known`."""
+        return self.known(adapter, fresh=fresh).refs
+
+    def known(self, adapter: AdapterName, *, fresh: bool = False) -> Known:
         """Refs that may be believed now: from memory if they are there, and if nothing else can be had.
 
         fresh: as the store has them at this moment, or RegistryUnavailable; nothing older will do.
@@ -76,7 +84,7 @@ class Knowledge:
                 known.stamp == stamp if generation is not None else stamp - known.stamp < self._fresh_seconds
             )
         ):
-            return known.refs
+            return known
         try:
             refs = self._store.refs(adapter)
         except AdapterNotFound:
@@ -85,16 +93,15 @@ class Knowledge:
         except RegistryUnavailable as error:
             if fresh:
                 raise
-            known = self._last_known(adapter, error)
+            known = replace(self._last_known(adapter, error), stamp=stamp, recalled=True)
             # Believed again for a while, so that an outage is not made worse by everybody asking. Not so
             # where only a change would end that while, and may have come already.
             if generation is None:
-                self._refs[adapter] = _Known(stamp, known.refs, known.at)
-            return known.refs
-        now = datetime.now(UTC)
-        self._refs[adapter] = _Known(stamp, refs, now)
+                self._refs[adapter] = known
+            return known
+        known = self._refs[adapter] = Known(stamp, refs, datetime.now(UTC))
         self._keep(adapter)
-        return refs
+        return known
 
     def move(self, adapter: AdapterName, alias: str, etag: str) -> Move:
         """The move that made `etag`."""
@@ -158,12 +165,12 @@ class Knowledge:
         """Read this adapter's refs again when they are asked for next."""
         self._refs.pop(adapter, None)
 
-    def _last_known(self, adapter: AdapterName, error: RegistryUnavailable) -> _Known:
+    def _last_known(self, adapter: AdapterName, error: RegistryUnavailable) -> Known:
         known = self._refs.get(adapter)
         if recalled := self._recollection.load(adapter):
             self._moves.update({(adapter, m.alias, m.etag): m for m in recalled.moves.values()})
             self._digests.update({(adapter, commit): sha for commit, sha in recalled.manifests.items()})
-            known = known or _Known(0, recalled.refs, recalled.at)
+            known = known or Known(0, recalled.refs, recalled.at)
         if known is None:
             raise error
         log.warning("%s does not answer; %s is taken as it was at %s", self._store.url, adapter, known.at)

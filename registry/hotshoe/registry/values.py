@@ -32,6 +32,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reference names. recalled: the store did not answer, and this is what was known of it before."""
+
+    targets: tuple[Target, ...]
+    recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """One move of one alias, as it is written down for good.
 

@@ -53,6 +53,7 @@ class Catalog:
         self._asking: dict[AdapterRef, asyncio.Task[Targets]] = {}
         self._watched: set[AdapterName] = set()
         self._following: dict[AdapterRef, asyncio.Task[None]] = {}
+        self._doubtful: set[AdapterRef] = set()
         self._draining: set[Version] = set()
         self._stuck: dict[AdapterRef, HotshoeError] = {}
         self._heard_at = time.monotonic()
@@ -102,10 +103,12 @@ class Catalog:
 
     async def _fetch(self, ref: AdapterRef) -> Targets:
         try:
-            targets = await asyncio.to_thread(self._registry.targets, ref)
+            answer = await asyncio.to_thread(self._registry.answer, ref)
             if self._asking.get(ref) is asyncio.current_task():
-                self._remember(ref, targets)
-            return targets
+                self._remember(ref, answer.targets)
+                if answer.recalled and isinstance(ref.selector, Alias):
+                    self._doubtful.add(ref)
+            return answer.targets
         finally:
             if self._asking.get(ref) is asyncio.current_task():
                 del self._asking[ref]
@@ -136,6 +139,9 @@ class Catalog:
         if missed := self._watched - watched:
             held = {*self._known, *self._asking}
             moved |= {ref for ref in held if ref.adapter in missed and isinstance(ref.selector, Alias)}
+        # Answered from before an outage: a move since then may have been told when nobody knew the alias.
+        moved |= self._doubtful
+        self._doubtful.clear()
         for ref in moved:
             self._on_moved(ref)
         return cursor
