@@ -147,19 +147,32 @@ async def test_others_are_told_of_the_death_and_of_the_return_whatever_they_make
     assert told == ["lost", "back"]
 
 
-async def test_an_engine_being_started_is_nobodys_after_closing() -> None:
+async def test_closing_calls_a_start_off_and_does_not_wait_for_it() -> None:
     workshop = Workshop()
     engine = SupervisedEngine(await workshop.start(), workshop.start)
     async with engine.supervised():
         workshop.gate.clear()
         workshop.made[0].die()
         await asyncio.sleep(0.1)
-    closing = asyncio.create_task(engine.close())
-    await asyncio.sleep(0.05)
-    workshop.gate.set()
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(engine.close(), 1)
+    assert len(workshop.made) == 1
+
+
+async def test_an_engine_that_came_up_all_the_same_is_closed() -> None:
+    workshop = Workshop()
+
+    async def start() -> Engine:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        return await workshop.start()
+
+    engine = SupervisedEngine(await workshop.start(), start)
+    async with engine.supervised():
+        workshop.made[0].die()
+        await asyncio.sleep(0.1)
+    await asyncio.wait_for(engine.close(), 5)
     with pytest.raises(EngineUnavailable, match="closed"):
-        await workshop.made[-1].check()
+        await workshop.made[1].check()
 
 
 async def test_proving_wants_a_token() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,16 +159,64 @@ async def test_stock_vllm_still_needs_our_operators_and_a_killed_engine_says_so(
     assert not {process for process in _processes() - others if _is_core(process)}
 
 
-async def test_a_base_with_a_context_that_memory_cannot_hold_starts_with_what_it_can(tiny_base: Path) -> None:
+@pytest.fixture(scope="module")
+async def small_engine(tiny_base: Path) -> AsyncIterator[VllmEngine]:
+    """Little memory and little patience; the last test that uses it leaves it dead."""
     from hotshoe.serve.vllm_engine import start_vllm_engine
 
-    config = VllmConfig(tiny_base, Base("tiny", "", "0" * 64), kv_cache_bytes=256 << 10)
+    config = VllmConfig(tiny_base, Base("tiny", "", "0" * 64), kv_cache_bytes=256 << 10, silence_seconds=2)
     engine = await start_vllm_engine(config)
-    try:
-        assert 2 <= engine.facts.context_tokens <= 256 < tiny.CONTEXT_TOKENS
-        assert await tokens(engine, "Dear")
-    finally:
-        await engine.close()
+    yield engine
+    await engine.close()
+
+
+async def test_a_base_with_a_context_that_memory_cannot_hold_starts_with_what_it_can(
+    small_engine: VllmEngine,
+) -> None:
+    assert 2 <= small_engine.facts.context_tokens <= 256 < tiny.CONTEXT_TOKENS
+    assert await tokens(small_engine, "Dear")
+
+
+async def test_an_engine_that_hangs_is_as_good_as_dead_and_nobody_waits_for_it(
+    small_engine: VllmEngine, tiny_adapter: Callable[..., Path]
+) -> None:
+    loaded, wanted = (as_engine_adapter(tiny_adapter("hung", seed)) for seed in (80, 81))
+    await small_engine.add(loaded)
+    endless = Sampling(temperature=0, max_tokens=200, ignore_eos=True)
+    stream = small_engine.generate("hung", small_engine.encode_text("Dear"), endless, loaded)
+    await anext(stream)
+    (process,) = small_engine._llm.engine_core.resources.engine_manager.processes
+    os.kill(process.pid, signal.SIGSTOP)
+
+    async with asyncio.timeout(15):
+        results = await asyncio.gather(
+            _read(stream),
+            small_engine.add(wanted),
+            small_engine.remove(loaded),
+            return_exceptions=True,
+        )
+    assert [type(result) for result in results] == [EngineUnavailable] * 3
+    with pytest.raises(EngineUnavailable, match="died"):
+        await small_engine.check()
+    assert not process.is_alive()
+
+
+async def _read(stream: AsyncIterator[object]) -> None:
+    async for _ in stream:
+        pass
+
+
+def test_time_that_nobody_was_awake_for_is_no_silence() -> None:
+    from hotshoe.serve.vllm_core import Silence
+
+    silence = Silence(now=100)
+    silence.look(3_700, heard=False)  # The machine slept for an hour.
+    assert silence.seconds < 3
+    for second in range(1, 31):
+        silence.look(3_700 + second, heard=False)
+    assert 30 <= silence.seconds < 33
+    silence.look(3_731, heard=True)
+    assert silence.seconds == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*Context.__del__:pytest.PytestUnraisableExceptionWarning")
@@ -208,8 +257,6 @@ async def _kill_and_see(engine: VllmEngine, started: set[psutil.Process]) -> Non
 def test_the_environment_is_as_before_once_the_engine_is_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("VLLM_PLUGINS", "other")
     monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING", raising=False)

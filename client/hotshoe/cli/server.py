@@ -56,6 +56,10 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(help="The engine's compute threads (CPU). Default: 1.")
     ] = None,
+    silence_seconds: Annotated[
+        float | None,
+        typer.Option(help="An engine silent for longer is replaced; over its longest step. Default: 60."),
+    ] = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="How long answers may finish after SIGTERM. Default: 30.")
     ] = None,
@@ -117,6 +121,7 @@ def serve(
         "kv_cache_bytes": None if kv_cache_mib is None else kv_cache_mib * MIB,
         "sequences": sequences,
         "threads": threads,
+        "silence_seconds": silence_seconds,
         "drain_seconds": drain_seconds,
         "tenants": tenants,
         "allow_open": allow_open or None,

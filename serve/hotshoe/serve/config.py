@@ -15,6 +15,8 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 RESIDENT = 32
 
+SILENCE_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class ServeConfig:
@@ -24,7 +26,8 @@ class ServeConfig:
     registry: as `open_registry` takes it. slots: adapters active in one step. resident: adapters in the
     engine's memory, at least `slots`. max_rank: the largest LoRA rank, one of RANKS.
     context_tokens: prompt plus answer; None takes the base's own, bounded by kv_cache_bytes.
-    sequences: answers in one step. threads: the engine's compute threads.
+    sequences: answers in one step. threads: the engine's compute threads. silence_seconds: an engine that
+    gives no sign of life for longer, between two steps, is killed and started again.
     tenants: the file that says who may call (see hotshoe.serve.tenants_file); None asks nobody.
     allow_open: listen beyond this machine although nobody has to identify themselves.
     metrics: `HOST:PORT` where Prometheus asks over HTTP; None answers it nowhere.
@@ -45,6 +48,7 @@ class ServeConfig:
     kv_cache_bytes: int = 1 << 30
     sequences: int = 64
     threads: int = 1
+    silence_seconds: float = SILENCE_SECONDS
     drain_seconds: float = 30.0
     max_message_bytes: int = 4 << 20
     tenants: Path | None = None
@@ -76,6 +80,7 @@ class ServeConfig:
         _at_least("max_streams", self.max_streams, 1)
         _at_least("threads", self.threads, 1)
         _at_least("kv_cache_bytes", self.kv_cache_bytes, 1 << 20)
+        _at_least("silence_seconds", self.silence_seconds, 1)
         _at_least("drain_seconds", self.drain_seconds, 0)
         if self.context_tokens is not None:
             _at_least("context_tokens", self.context_tokens, 16)

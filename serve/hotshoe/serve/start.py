@@ -136,5 +136,6 @@ def engine_config(config: ServeConfig, base: BaseModel) -> VllmConfig:
         kv_cache_bytes=config.kv_cache_bytes,
         max_sequences=config.sequences,
         step_tokens=max(STEP_TOKENS, config.sequences),  # Each answer takes a token of a step.
+        silence_seconds=config.silence_seconds,
         threads=config.threads,
     )

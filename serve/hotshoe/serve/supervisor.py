@@ -27,7 +27,8 @@ class SupervisedEngine:
     """An `Engine` whose engine is replaced when it dies, after a pause that grows.
 
     While there is none, what needs one raises EngineUnavailable. start: makes the next engine, with the
-    same facts. All methods belong to one event loop. restarts: how often it was replaced.
+    same facts; cancelled, it leaves nothing behind. restarts: how often the engine was replaced. All
+    methods belong to one event loop.
     """
 
     def __init__(self, engine: Engine, start: Callable[[], Awaitable[Engine]]) -> None:
@@ -79,13 +80,14 @@ class SupervisedEngine:
         await self._alive().check()
 
     async def close(self) -> None:
-        """Stop the engine, also one that is only just being started."""
+        """Stop the engine, and call off the start of one."""
         self._up = False
         await self._engine.close()
         if self._starting is not None:
-            # It cannot be called off half-way: its processes would be nobody's.
-            with contextlib.suppress(Exception):
-                await (await self._starting).close()
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+            if not self._starting.cancelled() and self._starting.exception() is None:
+                await _close(self._starting.result())
 
     @contextlib.asynccontextmanager
     async def supervised(self) -> AsyncIterator[None]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.adapter.manifest import Base
 from hotshoe.registry.inspect import SERVED_TARGETS
-from hotshoe.serve.config import RANKS
+from hotshoe.serve.config import RANKS, SILENCE_SECONDS
+from hotshoe.serve.following import SERVER
 
 STEP_TOKENS = 512
 
@@ -29,8 +30,9 @@ class VllmConfig:
     context_tokens: prompt and output together at most; None is the base's own limit, or what fits into
     the KV cache if that is less.
     step_tokens: tokens computed in one step at most, so the longest pause that one prompt puts on
-    everybody's stream. threads: of the model's arithmetic. log_file: where vLLM's own log goes; None
-    shows its errors on stderr.
+    everybody's stream. silence_seconds: a core process that does not come round to a question for longer
+    is killed. threads: of the model's arithmetic. log_file: where vLLM's own log goes; None shows its
+    errors on stderr.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class VllmConfig:
     context_tokens: int | None = None
     max_sequences: int = 64
     step_tokens: int = STEP_TOKENS
+    silence_seconds: float = SILENCE_SECONDS
     threads: int = 1
     log_file: Path | None = None
 
@@ -101,6 +104,7 @@ def _variables(config: VllmConfig) -> Mapping[str, str]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # A spawned core dies with its parent; a forked one outlives it.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        SERVER: str(os.getpid()),
         "OMP_NUM_THREADS": str(config.threads),
         # vLLM's own binding takes whole cores; the server and the engine share them.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
-import multiprocessing
 import os
 import warnings
 from collections.abc import AsyncGenerator, Iterator
@@ -18,30 +16,27 @@ from hotshoe.adapter.errors import (
     AdapterLoadFailed,
     EngineUnavailable,
     HotshoeError,
-    InvalidConfig,
     InvalidRequest,
     PromptTooLong,
 )
 from hotshoe.serve import lora_cpu
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
 from hotshoe.serve.pacing import Pace, paced
-from hotshoe.serve.vllm_config import PLUGIN, VllmConfig, environment
+from hotshoe.serve.vllm_config import PLUGIN, VllmConfig
 from hotshoe.wire.values import Chat, Sampling
 
 with warnings.catch_warnings():
     # On import vLLM touches a name that torch has deprecated.
     warnings.simplefilter("ignore", FutureWarning)
-    from vllm import AsyncEngineArgs
-    from vllm.config import StructuredOutputsConfig
     from vllm.exceptions import VLLMClientError
     from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+    from hotshoe.serve.vllm_core import Core
     from hotshoe.serve.vllm_params import chunks_of, params_of
-
-_SHUTDOWN_SECONDS = 1.0
+    from hotshoe.serve.vllm_start import SHUTDOWN_SECONDS, start_llm
 
 
 async def start_vllm_engine(config: VllmConfig) -> VllmEngine:
@@ -50,7 +45,7 @@ async def start_vllm_engine(config: VllmConfig) -> VllmEngine:
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
     """
-    engine = VllmEngine(config, await _started(config))
+    engine = VllmEngine(config, await start_llm(config))
     try:
         await engine._settle()
     except BaseException:
@@ -64,6 +59,7 @@ class VllmEngine:
 
     def __init__(self, config: VllmConfig, llm: AsyncLLM) -> None:
         self._llm = llm
+        self._core = Core(llm, config.silence_seconds)
         self._tokenizer: Any = llm.get_tokenizer()
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._requests: dict[int, LoRARequest] = {}
@@ -110,7 +106,7 @@ class VllmEngine:
         request = LoRARequest(adapter.name, adapter.id, str(adapter.folder))
         try:
             await self._prepare(request)
-            added = await self._llm.add_lora(request)
+            added = await self._core.answer(self._llm.add_lora(request))
         except EngineDeadError as error:
             raise _dead() from error
         except Exception as error:
@@ -131,7 +127,7 @@ class VllmEngine:
         if self._requests.pop(adapter.id, None) is None:
             return
         try:
-            await self._llm.remove_lora(adapter.id)
+            await self._core.answer(self._llm.remove_lora(adapter.id))
         except EngineDeadError as error:
             raise _dead() from error
 
@@ -165,9 +161,10 @@ class VllmEngine:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            await self._core.close()
             if self._llm.output_handler is not None:  # It would log the core's end as an error.
                 self._llm.output_handler.cancel()
-            await asyncio.to_thread(self._llm.shutdown, timeout=_SHUTDOWN_SECONDS)
+            await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_SECONDS)
             # vLLM closes its sockets, on this loop, and forgets the context that they came from.
             self._llm.engine_core.resources.ctx.destroy(linger=0)
             # vLLM shuts down once more when it is collected; at the interpreter's end that fails noisily.
@@ -182,8 +179,8 @@ class VllmEngine:
     async def _settle(self) -> None:
         """Tell the core process what it can be told only once it is up; see that it is the right one."""
         with _translated():
-            await self._llm.collective_rpc("hotshoe_follow_server")
-            (operators,) = await self._llm.collective_rpc("hotshoe_operators")
+            await self._core.call("hotshoe_leave_interrupts_to_server")
+            (operators,) = await self._core.call("hotshoe_operators")
         stock = not current_platform.is_cpu() or os.environ.get(lora_cpu.SWITCH) == lora_cpu.STOCK
         if not stock and operators != [lora_cpu.OPERATORS]:
             # vLLM logs that a plugin failed and goes on without it.
@@ -195,81 +192,17 @@ class VllmEngine:
     async def _prepare(self, request: LoRARequest) -> None:
         """Load an adapter little by little, each piece between two steps: no stream waits long for it."""
         arguments = (request.lora_name, request.lora_int_id, request.lora_path)
-        while not all(await self._llm.collective_rpc("hotshoe_prepare", args=arguments)):
+        while not all(await self._core.call("hotshoe_prepare", *arguments)):
             pass
 
     async def _forget(self, adapter_id: int) -> None:
         """Take out what a failed load left: vLLM keeps the id, and would serve partial weights under it."""
         with contextlib.suppress(Exception):
-            await asyncio.shield(self._llm.remove_lora(adapter_id))
-
-
-async def _started(config: VllmConfig) -> AsyncLLM:
-    others = set(multiprocessing.active_children())
-    starting = asyncio.ensure_future(asyncio.to_thread(_start, config))
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # A thread cannot be called off. Without its process vLLM gives up at once.
-        while not starting.done():
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-            await asyncio.wait([starting], timeout=0.1)
-        if starting.exception() is None:
-            starting.result().shutdown(timeout=_SHUTDOWN_SECONDS)
-        raise
-
-
-def _start(config: VllmConfig) -> AsyncLLM:
-    on_cpu = current_platform.is_cpu()
-    with environment(config), _logs_handed_over():
-        try:
-            vllm_config = AsyncEngineArgs(
-                model=str(config.folder),
-                dtype="float32" if on_cpu else "auto",
-                # -1 is the base's own, or as much of it as the KV cache holds.
-                max_model_len=config.context_tokens or -1,
-                max_num_seqs=config.max_sequences,
-                max_num_batched_tokens=config.step_tokens,
-                kv_cache_memory_bytes=config.kv_cache_bytes,
-                enable_lora=True,
-                max_loras=config.slots,
-                max_lora_rank=config.slot_rank,
-                max_cpu_loras=config.cached_adapters,
-                lora_target_modules=list(config.targets),
-                distributed_executor_backend="uni",
-                worker_extension_cls="hotshoe.serve.lora_cpu.worker.WorkerExtension",
-                # A model that may write blanks for ever will: JSON comes without any.
-                structured_outputs_config=StructuredOutputsConfig(
-                    backend="xgrammar", disable_any_whitespace=True
-                ),
-                use_tqdm_on_load=False,
-                shutdown_timeout=0,
-            ).create_engine_config()
-        except (ValueError, OSError) as error:
-            raise InvalidConfig(f"vLLM refuses {config.folder} or its settings: {error}") from error
-        try:
-            return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=False)
-        except (RuntimeError, EngineDeadError) as error:
-            raise EngineUnavailable(
-                f"the engine died while it loaded {config.folder}: {error}: see its log for the cause"
-            ) from error
+            await asyncio.shield(self._core.answer(self._llm.remove_lora(adapter_id)))
 
 
 def _do_nothing() -> None:
     pass
-
-
-@contextlib.contextmanager
-def _logs_handed_over() -> Iterator[None]:
-    """Leave vLLM's log records of this process to the application's logging, not to its own handlers."""
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # That there is no Triton.
-    try:
-        yield
-    finally:
-        vllm_logger = logging.getLogger("vllm")
-        vllm_logger.handlers.clear()
-        vllm_logger.propagate = True
 
 
 @contextlib.contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import threading
 from typing import Any
 
 from vllm.lora.request import LoRARequest
@@ -18,14 +15,12 @@ class WorkerExtension:
 
     model_runner: Any
 
-    def hotshoe_follow_server(self) -> None:
-        """Live and die with the server's process.
-
-        Ctrl-C, which a terminal sends to every process, is left to the server: it drains before it ends.
-        A server that is killed takes this process with it, which would wait for requests for ever.
-        """
+    def hotshoe_leave_interrupts_to_server(self) -> None:
+        """Ignore Ctrl-C, which a terminal sends to every process: the server drains before it ends."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with_parent, name="end with the server", daemon=True).start()
+
+    def hotshoe_hello(self) -> None:
+        """Answer, to show that the engine comes round to it."""
 
     def hotshoe_operators(self) -> list[str]:
         """The classes of LoRA operators in use."""
@@ -38,10 +33,3 @@ class WorkerExtension:
         if not isinstance(manager, SlicingWorkerManager):
             return True
         return manager.prepare(LoRARequest(name, adapter_id, path))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -1,0 +1,89 @@
+"""Starts vLLM's AsyncLLM, in a way that can be called off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+from collections.abc import Iterator
+
+from vllm import AsyncEngineArgs
+from vllm.config import StructuredOutputsConfig
+from vllm.platforms import current_platform
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
+from hotshoe.serve.vllm_config import VllmConfig, environment
+
+SHUTDOWN_SECONDS = 1.0
+
+
+async def start_llm(config: VllmConfig) -> AsyncLLM:
+    """Load the base; takes seconds to minutes.
+
+    Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
+    process died on the way. Cancelled, it leaves no process behind.
+    """
+    others = set(multiprocessing.active_children())
+    starting = asyncio.ensure_future(asyncio.to_thread(_start, config))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # A thread cannot be called off. Without its process vLLM gives up at once.
+        while not starting.done():
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            await asyncio.wait([starting], timeout=0.1)
+        if starting.exception() is None:
+            starting.result().shutdown(timeout=SHUTDOWN_SECONDS)
+        raise
+
+
+def _start(config: VllmConfig) -> AsyncLLM:
+    on_cpu = current_platform.is_cpu()
+    with environment(config), _logs_handed_over():
+        try:
+            vllm_config = AsyncEngineArgs(
+                model=str(config.folder),
+                dtype="float32" if on_cpu else "auto",
+                # -1 is the base's own, or as much of it as the KV cache holds.
+                max_model_len=config.context_tokens or -1,
+                max_num_seqs=config.max_sequences,
+                max_num_batched_tokens=config.step_tokens,
+                kv_cache_memory_bytes=config.kv_cache_bytes,
+                enable_lora=True,
+                max_loras=config.slots,
+                max_lora_rank=config.slot_rank,
+                max_cpu_loras=config.cached_adapters,
+                lora_target_modules=list(config.targets),
+                distributed_executor_backend="uni",
+                worker_extension_cls="hotshoe.serve.lora_cpu.worker.WorkerExtension",
+                # A model that may write blanks for ever will: JSON comes without any.
+                structured_outputs_config=StructuredOutputsConfig(
+                    backend="xgrammar", disable_any_whitespace=True
+                ),
+                use_tqdm_on_load=False,
+                shutdown_timeout=0,
+            ).create_engine_config()
+        except (ValueError, OSError) as error:
+            raise InvalidConfig(f"vLLM refuses {config.folder} or its settings: {error}") from error
+        try:
+            return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=False)
+        except (RuntimeError, TimeoutError, EngineDeadError) as error:
+            raise EngineUnavailable(
+                f"the engine died while it loaded {config.folder}: {error}: see its log for the cause"
+            ) from error
+
+
+@contextlib.contextmanager
+def _logs_handed_over() -> Iterator[None]:
+    """Leave vLLM's log records of this process to the application's logging, not to its own handlers."""
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # That there is no Triton.
+    try:
+        yield
+    finally:
+        vllm_logger = logging.getLogger("vllm")
+        vllm_logger.handlers.clear()
+        vllm_logger.propagate = True
