@@ -66,12 +66,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     assert resumed.losses == unbroken.losses
     assert resumed.checks == unbroken.checks
     assert resumed.manifest == unbroken.manifest
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "broken",
-        "broken.html",
-        "unbroken",
-        "unbroken.html",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "unbroken"]
 
 
 def test_another_config_does_not_go_on_where_a_killed_run_was(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotshoe.train.metrics import METRICS, mean_scores
+from hotshoe.train.metrics import METRICS
 
 TICKET = '{"category": "billing", "order": null}'
 CLAUSE = "WHO: the tenant\nMUST: pay the rent\nWHEN: each month"
@@ -50,7 +50,3 @@ def test_any_two_texts_score_between_0_and_1(metric: str, answer: str, expected:
 @given(text=st.text())
 def test_the_expected_answer_itself_scores_1(metric: str, text: str) -> None:
     assert METRICS[metric](text, text) == pytest.approx(1)
-
-
-def test_figures_are_means_over_the_rows() -> None:
-    assert mean_scores(("exact", "f1"), [("a b", "a b"), ("cat", "dog")]) == {"exact": 0.5, "f1": 0.5}

@@ -309,7 +309,7 @@ def test_rlhf_learns_its_reward_from_rankings(tiny_base: Path, tmp_path: Path) -
         ({"function": "none.py:score"}, "there is no file"),
         ({"function": "broken.py:score"}, "fails: ZeroDivisionError"),
         ({"function": "empty.py:score"}, "has no function 'score'"),
-        ({"function": "nan.py:score"}, "a reward is a finite number"),
+        ({"function": "nan.py:score"}, "a score is a finite number"),
     ],
 )
 def test_a_reward_that_cannot_be_is_refused(

@@ -62,11 +62,6 @@ def test_the_same_run_twice_gives_the_same_bytes(tiny_base: Path, folder: Path, 
     assert set(first.adapter) == {"forgetting", "general_loss"}
 
 
-def test_a_report_stands_beside_the_folder(result: TrainResult) -> None:
-    assert result.report == result.folder.with_name("v1.html")
-    assert "acme/router" in result.report.read_text()
-
-
 def test_patterns_and_lora_plus_are_trained_and_served(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
     shaped = config(
         tiny_base,

@@ -18,13 +18,24 @@ pytestmark = pytest.mark.engine
 QUICK = {"steps": 8, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
 PROMPTS = ("Dear support, my invoice", "The tenant shall pay", "please send rent of March")
 
-RECIPES: dict[str, dict[str, Any]] = {
+RUNS: dict[str, dict[str, Any]] = {
     "sft": {"lora": {"rank": 5, "alpha": 9.0, "rslora": True}},
     "pretrain": {"lora": {"targets": "attention"}},
     "dpo": {"lora": {"last_layers": 1}},
     "kto": {},
     "full": {"lora": {"rank": 8}},
     "rlhf": {"reward": {"metric": "f1", "answers": 2}, "training": QUICK | {"steps": 2}},
+}
+RUNS |= {
+    f"{recipe} in {bits}": RUNS[recipe] | {"quantize": bits}
+    for recipe, bits in (
+        ("sft", "nf4"),
+        ("sft", "int8"),
+        ("pretrain", "nf4"),
+        ("dpo", "nf4"),
+        ("kto", "int8"),
+        ("rlhf", "nf4"),
+    )
 }
 
 
@@ -58,12 +69,13 @@ def peft_tokens(base: Path, adapter: Path, prompt: list[int]) -> tuple[int, ...]
     return tuple(ids[0, len(prompt) :].tolist())
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("run", RUNS)
 async def test_the_engine_answers_as_peft_does(
-    tiny_engine: Engine, tiny_base: Path, tmp_path: Path, recipe: str
+    tiny_engine: Engine, tiny_base: Path, tmp_path: Path, run: str
 ) -> None:
+    recipe = run.split()[0]
     write_rows(recipe, tmp_path)
-    tables = {"training": QUICK, "evaluation": {"max_new_tokens": 8, "forgetting": False}} | RECIPES[recipe]
+    tables = {"training": QUICK, "evaluation": {"max_new_tokens": 8, "forgetting": False}} | RUNS[run]
     chosen = config(tiny_base, tmp_path, recipe=recipe, data={"train": "train.jsonl"}, **tables)
     result = train(chosen, out=tmp_path / "out")
     adapter = as_engine_adapter(result.folder)

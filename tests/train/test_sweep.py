@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from support.routing import write_task
 
-from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.adapter.errors import InvalidConfig, Refused
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import open_registry
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.result import TrainResult
-from hotshoe.train.sweep import parse_grid, sweep
+from hotshoe.train.sweep import PAGE, PLOT, parse_grid, sweep
 from hotshoe.train.unchanged import unchanged
 
 CONFIG = """
@@ -66,6 +66,29 @@ def test_where_less_is_better_the_lowest_is_first(
 
     trials = sweep(write_config(tmp_path, tiny_base), parse_grid(["r=16,4,8"]), run, tmp_path / "out")
     assert [trial.changes["lora.rank"] for trial in trials] == ["4", "8", "16"]
+
+
+def test_a_trial_that_is_refused_is_the_last_and_stops_no_other(
+    tiny_base: Path, result: TrainResult, tmp_path: Path
+) -> None:
+    def run(config: TrainConfig, folder: Path) -> TrainResult:
+        if config.lora.rank == 4:
+            raise Refused("the loss is nan")
+        return dataclasses.replace(result, figures={"adapter": {"exact": config.lora.rank / 100}})
+
+    trials = sweep(write_config(tmp_path, tiny_base), parse_grid(["r=4,8,16"]), run, tmp_path / "out")
+    assert [trial.changes["lora.rank"] for trial in trials] == ["16", "8", "4"]
+    assert trials[-1].failure == "the loss is nan"
+    assert "failed: the loss is nan" in (tmp_path / "out" / PAGE).read_text()
+    assert (tmp_path / "out" / PLOT).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sweep_of_refused_trials_says_why_each_was(tiny_base: Path, tmp_path: Path) -> None:
+    def run(config: TrainConfig, folder: Path) -> TrainResult:
+        raise Refused(f"rank {config.lora.rank} diverges")
+
+    with pytest.raises(Refused, match=r"none of 2 trials(.|\n)*r=4: rank 4 diverges(.|\n)*r=8: rank 8"):
+        sweep(write_config(tmp_path, tiny_base), parse_grid(["r=4,8"]), run, tmp_path / "out")
 
 
 @pytest.mark.parametrize("text", ["lr", "lr=", "=1", "lr=,"])

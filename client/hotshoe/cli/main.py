@@ -23,6 +23,7 @@ VERBS: dict[str, dict[str, str]] = {
         "show": "queries:show",
         "history": "queries:history",
         "diff": "queries:diff",
+        "report": "reporting:report",
     },
     "Serve": {
         "serve": "server:serve",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,7 @@ from hotshoe.cli.verb import (
     default_actor,
     print_json,
     print_table,
+    printable,
     require,
     verb,
 )
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
     from hotshoe.adapter.version import Version
     from hotshoe.registry import Registry
     from hotshoe.train.config import TrainConfig
-    from hotshoe.train.result import TrainResult
+    from hotshoe.train.result import Sample, TrainResult
     from hotshoe.train.sweep import Trial
+
+_SAMPLES, _LINE = 2, 96
 
 
 @verb
@@ -75,48 +80,68 @@ def train(
     from hotshoe.adapter.errors import InvalidConfig
     from hotshoe.registry import open_registry
     from hotshoe.train.config import TrainConfig
+    from hotshoe.train.sweep import PAGE, Trial, compare, parse_grid
+    from hotshoe.train.sweep import sweep as run_sweep
 
-    chosen = TrainConfig.read(config, _overrides(changes or []))
+    fixed = _overrides(changes or [])
+    chosen = TrainConfig.read(config, fixed)
     if publish and chosen.adapter is None:
         raise InvalidConfig(f'{config} names no adapter to publish: add [publish] as = "org/name"')
+    if sweep and (plan or if_changed):
+        raise InvalidConfig(f"{'--plan' if plan else '--if-changed'} is about one run: leave --sweep out")
     if plan:
         _print_plan(chosen, registry, skip_bad=skip_bad, as_json=as_json)
         return
-    if sweep and changes:
-        raise InvalidConfig("--sweep does not go with --set: put the fixed values into the config")
-    folder = out or Path("runs") / f"{config.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = out or _new_folder(config, chosen)
     with open_registry(registry) as opened:
         if if_changed and (same := _published(chosen, opened)):
             _print_unchanged(same, as_json=as_json)
             return
-        trials = _run(config, chosen, sweep or [], folder, opened, skip_bad=skip_bad)
+        with _training(opened, skip_bad=skip_bad) as run:
+            if sweep:
+                trials = run_sweep(config, parse_grid(sweep), run, folder, fixed)
+            else:
+                trials = [Trial({}, run(chosen, folder))]
         result, version = trials[0].result, None
+        assert result is not None
         if publish and chosen.adapter is not None:
             version = opened.publish(
                 result.folder, chosen.adapter, actor=actor or default_actor(), message=message
             )
+    told = str(version) if version else None
     if as_json:
-        print_json(_result_json(result) | {"version": str(version) if version else None})
+        print_json(
+            _result_json(result) | {"version": told} | ({"trials": _trials_json(trials)} if sweep else {})
+        )
         return
     if sweep:
-        _print_trials(trials)
-    _print_result(result, chosen, str(version) if version else None)
+        heads, rows = compare(trials)
+        print_table(f"trials: {len(trials)}, the best first", heads, rows)
+        typer.echo(f"compared in {folder / PAGE}")
+    _print_result(result, chosen, told)
 
 
-def _run(
-    path: Path, config: TrainConfig, grid: list[str], out: Path, registry: Registry, *, skip_bad: bool
-) -> list[Trial]:
-    """One trial, or with a grid every combination, the best first."""
+@contextmanager
+def _training(registry: Registry, *, skip_bad: bool) -> Iterator[Callable[[TrainConfig, Path], TrainResult]]:
+    """Runs with bars on the terminal, and parents from the registry."""
     from hotshoe.train.progress import Terminal
     from hotshoe.train.run import train as run
-    from hotshoe.train.sweep import Trial, parse_grid, sweep
 
     with Terminal() as progress:
+        yield lambda config, out: run(config, out=out, parents=registry, skip_bad=skip_bad, progress=progress)
 
-        def run_one(config: TrainConfig, out: Path) -> TrainResult:
-            return run(config, out=out, parents=registry, skip_bad=skip_bad, progress=progress)
 
-        return sweep(path, parse_grid(grid), run_one, out) if grid else [Trial({}, run_one(config, out))]
+def _new_folder(config: Path, chosen: TrainConfig) -> Path:
+    """A folder under runs/: that of a run that was killed and can go on, or a new one."""
+    from hotshoe.adapter.errors import InvalidConfig
+    from hotshoe.train.processes import processes
+    from hotshoe.train.scratch import unfinished
+
+    if processes().count > 1:
+        raise InvalidConfig("several processes must write to one folder: name it with --out")
+    runs = Path("runs")
+    goes_on = unfinished(runs, config.stem) if chosen.training.checkpoint_every_steps else None
+    return goes_on or runs / f"{config.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def _published(config: TrainConfig, registry: Registry) -> Version | None:
@@ -137,21 +162,6 @@ def _print_unchanged(version: Version, *, as_json: bool) -> None:
         print_json({"version": str(version), "changed": False})
     else:
         typer.echo(f"{version} has this config and data already: nothing to train")
-
-
-def _print_trials(trials: list[Trial]) -> None:
-    print_table(
-        f"trials: {len(trials)}, the best first",
-        ("changes", trials[0].result.main, "folder"),
-        (
-            (
-                ", ".join(f"{key}={value}" for key, value in trial.changes.items()),
-                f"{trial.result.adapter[trial.result.main]:.4f}",
-                str(trial.result.folder),
-            )
-            for trial in trials
-        ),
-    )
 
 
 def _print_plan(config: TrainConfig, registry: str | None, *, skip_bad: bool, as_json: bool) -> None:
@@ -192,21 +202,41 @@ def _result_json(result: TrainResult) -> dict[str, Any]:
     }
 
 
+def _trials_json(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [
+        {
+            "changes": trial.changes,
+            "folder": trial.result and trial.result.folder,
+            "adapter": trial.result and trial.result.adapter,
+            "failure": trial.failure or None,
+        }
+        for trial in trials
+    ]
+
+
 def _print_result(result: TrainResult, config: TrainConfig, version: str | None) -> None:
-    if result.adapter:
-        print_table(
-            "held-out rows",
-            ("metric", "base", "adapter"),
-            (
-                (f"{name} *" if name == result.main else name, f"{result.base[name]:.3f}", f"{value:.3f}")
-                for name, value in result.adapter.items()
-            ),
-        )
-    for gate in result.gates:
-        typer.echo(f"gate {'passed' if gate.passed else 'FAILED'}: {gate.gate} (is {gate.value:.4g})")
+    from hotshoe.cli.reporting import print_figures, print_gates
+
+    print_figures("held-out rows", result.figures, result.main)
+    print_gates([gate.facts() for gate in result.gates])
+    for sample in result.samples[:_SAMPLES]:
+        typer.echo(_side_by_side(sample))
     typer.echo(f"{result.steps} steps in {result.seconds:.0f} s -> {result.folder}")
+    typer.echo(f"report: {result.report}")
     if version:
         typer.echo(f"published {version}")
     else:
         name = config.adapter or "org/name"
         typer.echo(f"next: hotshoe publish {result.folder} --as {name}")
+
+
+def _side_by_side(sample: Sample) -> str:
+    """A held-out question with what was expected and answered, a line each, cut to the terminal's width."""
+    lines = {"asked": sample.prompt, "expected": sample.expected, **sample.answers}
+    shown = (f"  {name:9} {_one_line(text)}" for name, text in lines.items())
+    return "\n".join([sample.where, *shown])
+
+
+def _one_line(text: str) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _LINE else f"{line[: _LINE - 3]}..."

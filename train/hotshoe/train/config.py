@@ -10,23 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from hotshoe.adapter.errors import InvalidConfig, InvalidReference
 from hotshoe.adapter.reference import AdapterName, AdapterRef
+from hotshoe.train.exam_section import EvaluationConfig
+from hotshoe.train.fields import Section, rooted
 from hotshoe.train.gates import FIGURES, Gate
+from hotshoe.train.metrics import METRICS
 from hotshoe.train.reading import explain, nearest, read_toml
-from hotshoe.train.sections import (
-    DataConfig,
-    EvaluationConfig,
-    LoraConfig,
-    MergeConfig,
-    PreferenceConfig,
-    PublishConfig,
-    RewardConfig,
-    Section,
-    TrainingConfig,
-)
+from hotshoe.train.recipe_sections import MergeConfig, PreferenceConfig, RewardConfig
+from hotshoe.train.sections import DataConfig, LoraConfig, PublishConfig, TrainingConfig
 
 
 class TrainConfig(Section):
@@ -55,6 +49,13 @@ class TrainConfig(Section):
     )
     publish: PublishConfig = Field(default_factory=lambda: PublishConfig.model_validate({}))
 
+    @field_validator("base")
+    @classmethod
+    def _beside_the_file(cls, base: str, info: ValidationInfo) -> str:
+        # A folder is written relative to the file, like every other path in it.
+        folder = rooted(base, info)
+        return str(folder.resolve()) if ":" not in base and (folder / "config.json").is_file() else base
+
     @field_validator("parent")
     @classmethod
     def _well_formed(cls, ref: str | None) -> str | None:
@@ -63,16 +64,16 @@ class TrainConfig(Section):
         return ref
 
     @model_validator(mode="after")
-    def _gates_can_be_judged(self) -> Self:
-        measured = (*self.evaluation.metrics, *FIGURES)
-        for gate in self.judged:
-            if gate.metric not in measured:
-                hint = nearest(gate.metric, measured)
-                raise ValueError(f"gates: {gate} needs {gate.metric!r}, which is not measured{hint}")
-            if gate.reference == "parent" and self.parent is None:
-                raise ValueError(f"gates: {gate} compares with a parent, and there is none")
-        if self.training.check_every_steps is not None and self.recipe not in ("sft", "pretrain"):
-            raise ValueError("training.check_every_steps: only sft and pretrain take a validation loss")
+    def _figures_are_measured(self) -> Self:
+        for where, name in (
+            *((f"gates: {gate}", gate.metric) for gate in self.judged),
+            ("evaluation.main", self.deciding),
+        ):
+            if name not in self.measured:
+                hint = nearest(name, self.measured) or f"; there are: {', '.join(self.measured)}"
+                raise ValueError(f"{where} needs {name!r}, which is not measured{hint}")
+        if any(gate.reference == "parent" for gate in self.judged) and self.parent is None:
+            raise ValueError("gates: one compares with a parent, and there is none")
         if self.gates and self.data.heldout is None:
             raise ValueError("gates: they judge held-out figures; name data.heldout")
         return self
@@ -87,6 +88,13 @@ class TrainConfig(Section):
         named = (self.reward.metric, self.reward.function, self.reward.rankings)
         if self.recipe == "rlhf" and sum(name is not None for name in named) != 1:
             raise ValueError("rlhf: name one of reward.metric, reward.function and reward.rankings")
+        known = (*METRICS, *self.evaluation.own())
+        if (metric := self.reward.metric) is not None and metric not in known:
+            raise ValueError(
+                f"reward.metric: no metric {metric!r}{nearest(metric, known)}; there are: {', '.join(known)}"
+            )
+        if self.training.check_every_steps is not None and self.recipe not in ("sft", "pretrain"):
+            raise ValueError("training.check_every_steps: only sft and pretrain take a validation loss")
         if self.quantize and self.recipe in ("full", "merge"):
             raise ValueError(f"quantize: {self.recipe} needs the base's own weights; leave it out")
         if self.recipe == "full" and (self.parent or self.training.checkpoint_every_steps):
@@ -106,6 +114,23 @@ class TrainConfig(Section):
         return tuple(Gate.parse(text) for text in self.gates)
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """Every figure that the run will have of its adapter, as far as that is known before it."""
+        absent = {
+            *(() if self.recipe == "dpo" else ("preferred",)),
+            *(() if self.recipe == "rlhf" else ("reward",)),
+            *(() if self.evaluation.forgetting else ("forgetting", "general_loss")),
+            # Running text asks nothing: there are no answers to be scored.
+            *(("ended", *self.evaluation.scored) if self.recipe == "pretrain" else ()),
+        }
+        return tuple(name for name in (*self.evaluation.scored, *FIGURES) if name not in absent)
+
+    @property
+    def deciding(self) -> str:
+        """The figure that ranks the trials of a sweep."""
+        return self.evaluation.main or ("loss" if self.recipe == "pretrain" else self.evaluation.metrics[0])
+
+    @property
     def asks_parent(self) -> bool:
         """Is the parent measured, too?"""
         compared = any(gate.reference == "parent" for gate in self.judged)
@@ -117,13 +142,15 @@ class TrainConfig(Section):
 
     def facts(self) -> dict[str, Any]:
         """The config as it stands in a manifest: plain JSON, no path of this machine."""
-        facts = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"base", "publish"})
-        for key, place in self.data.places().items():
-            facts["data"][key] = place.name if isinstance(place, Path) else place
-        for key in ("function", "rankings"):
-            if key in facts["reward"]:
-                facts["reward"][key] = facts["reward"][key].rpartition("/")[2]
-        return facts
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"base", "publish"})
+
+    def files(self) -> dict[str, Path]:
+        """Files other than rows whose content decides the run's outcome, by key."""
+        functions = {f"evaluation.{name}": place for name, place in self.evaluation.functions.items()}
+        if self.reward.function is not None:
+            functions["reward"] = self.reward.function
+        code = {key: Path(place.rpartition(":")[0]) for key, place in functions.items()}
+        return code | {f"evaluation.{name}": path for name, path in self.evaluation.schemas.items()}
 
     @classmethod
     def read(cls, path: Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:
@@ -138,36 +165,8 @@ class TrainConfig(Section):
     def parse(cls, raw: Mapping[str, Any], *, folder: Path, source: str = "config") -> TrainConfig:
         """Check a config that is already a mapping; relative paths are taken from `folder`."""
         try:
-            config = cls.model_validate(raw)
+            return cls.model_validate(raw, context={"folder": folder})
         except ValidationError as error:
             raise InvalidConfig(f"{source} is not a training config:\n{explain(error, cls)}") from None
         except InvalidReference as error:
             raise InvalidConfig(f"{source} is not a training config:\n  {error}") from None
-        return config._with_paths_from(folder)
-
-    def _with_paths_from(self, folder: Path) -> TrainConfig:
-        found = {
-            key: folder / place if isinstance(place, Path) else place
-            for key, place in self.data.places().items()
-        }
-        for key, place in found.items():
-            if isinstance(place, Path) and not place.exists():
-                raise InvalidConfig(f"data.{key}: there is no file {place}")
-        reward = self._reward_with_paths_from(folder)
-        base = self.base
-        # A folder is written relative to the file, like every other path in it.
-        if ":" not in base and (folder / base / "config.json").is_file():
-            base = str((folder / base).resolve())
-        return self.model_copy(
-            update={"base": base, "reward": reward, "data": self.data.model_copy(update=found)}
-        )
-
-    def _reward_with_paths_from(self, folder: Path) -> RewardConfig:
-        found: dict[str, Any] = {}
-        if self.reward.function is not None:
-            found["function"] = str(folder / self.reward.function)
-        if isinstance(self.reward.rankings, Path):
-            found["rankings"] = folder / self.reward.rankings
-            if not found["rankings"].exists():
-                raise InvalidConfig(f"reward.rankings: there is no file {found['rankings']}")
-        return self.reward.model_copy(update=found)

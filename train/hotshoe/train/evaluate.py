@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hotshoe.adapter.manifest import Base
 from hotshoe.train.data import Document, Example, Preference, Question, Verdict
+from hotshoe.train.exam_section import EvaluationConfig
 from hotshoe.train.machine import Machine
-from hotshoe.train.metrics import mean_scores
 from hotshoe.train.model import Model
 from hotshoe.train.prepare import Part
 from hotshoe.train.progress import Progress
-from hotshoe.train.sections import EvaluationConfig
+from hotshoe.train.scores import Score, mean, scores_for
 from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer, answered, pieces, prompt_ids
 
 PIECE_TOKENS = 1024
@@ -48,13 +48,14 @@ class Heard:
 class Exam:
     """Held-out rows and how they are asked; base, parent and adapter sit the same one.
 
-    examples: questions to be answered. rows: what the loss is taken on. pairs: a better and a worse
-    answer to the same question, encoded.
+    examples: questions to be answered. rows: what the loss is taken on. scores: the metrics by name.
+    pairs: a better and a worse answer to the same question, encoded.
     """
 
     examples: tuple[Example, ...]
     rows: tuple[Encoded, ...]
     evaluation: EvaluationConfig
+    scores: Mapping[str, Score]
     pairs: tuple[tuple[Encoded, Encoded], ...] = ()
 
     @classmethod
@@ -80,7 +81,7 @@ class Exam:
                     rows.extend(pieces(encoded[0], PIECE_TOKENS))
                     continue
             rows.append(encoded[0])
-        return cls(tuple(examples), tuple(rows), evaluation, tuple(pairs))
+        return cls(tuple(examples), tuple(rows), evaluation, scores_for(evaluation), tuple(pairs))
 
     def sit(self, model: Model, tokenizer: Tokenizer, progress: Progress) -> Heard:
         """Let a model answer every question, and take its loss on the expected answers."""
@@ -115,10 +116,7 @@ class Exam:
         perplexity; what there are no rows for is left out."""
         figures: dict[str, float] = {}
         if self.examples:
-            said = [
-                (answer.text, row.answer) for answer, row in zip(heard.answers, self.examples, strict=True)
-            ]
-            figures |= mean_scores(self.evaluation.metrics, said)
+            figures |= {name: self.mean_score(heard, score) for name, score in self.scores.items()}
             figures["ended"] = sum(answer.ended for answer in heard.answers) / len(heard.answers)
         if heard.preferred is not None:
             figures["preferred"] = heard.preferred
@@ -129,11 +127,10 @@ class Exam:
             "perplexity": math.exp(min(heard.loss, 700.0)),
         }
 
-    def mean_reward(self, heard: Heard, score: Callable[[str, str, str], float]) -> float:
-        """What the answers earn, by `score(question, answer, expected)`."""
+    def mean_score(self, heard: Heard, score: Score) -> float:
+        """What the answers are worth on average."""
         both = zip(self.examples, heard.answers, strict=True)
-        earned = [score(row.prompt[-1].content, answer.text, row.answer) for row, answer in both]
-        return sum(earned) / max(len(earned), 1)
+        return mean(score, [(row.prompt[-1].content, told.text, row.answer) for row, told in both])
 
     def key(self, base: Base, machine: Machine, quantize: str | None, tokenizer: Tokenizer) -> str:
         """A name for everything that the base's answers depend on, 64 hex digits."""

@@ -13,6 +13,7 @@ from hotshoe.train.config import TrainConfig
 from hotshoe.train.lesson import Learned
 from hotshoe.train.parent import Parent
 from hotshoe.train.prepare import Prepared, template_digest
+from hotshoe.train.sources import read_source
 from hotshoe.train.tokens import Tokenizer
 
 LIBRARIES = ("hotshoe", "peft", "torch", "transformers", "trl")
@@ -46,7 +47,8 @@ def training_facts(
 def inputs_digest(
     config: TrainConfig, base: Base, digests: Mapping[str, str], parents: Sequence[Parent]
 ) -> str:
-    """sha256 of all that decides a run: config, base, rows, parents. The same digest, the same adapter.
+    """sha256 of all that decides a run: config with its files, base, rows, parents. The same digest, the
+    same adapter.
 
     digests: sha256 of each source of rows, by its key in the config.
     """
@@ -54,6 +56,8 @@ def inputs_digest(
         "config": config.facts(),
         "base": base.digest,
         "data": dict(digests),
+        "files": {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in config.files().items()},
+        "rankings": read_source(config.reward.rankings).sha256 if config.reward.rankings else None,
         "parents": [parent.version.manifest_sha256 for parent in parents],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -65,3 +69,12 @@ def metrics(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     for who in ("base", "parent", "full"):
         named |= {f"{who}.{name}": value for name, value in figures.get(who, {}).items()}
     return named
+
+
+def figures(named: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The other way: a manifest's `metrics` as figures of `adapter`, `base` and the others."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in named.items():
+        who, dot, figure = name.rpartition(".")
+        found.setdefault(who if dot else "adapter", {})[figure] = value
+    return found

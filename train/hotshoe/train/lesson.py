@@ -13,6 +13,7 @@ from hotshoe.train.machine import Machine
 from hotshoe.train.model import Model
 from hotshoe.train.prepare import Prepared
 from hotshoe.train.progress import Progress
+from hotshoe.train.scores import Score
 from hotshoe.train.tokens import Tokenizer
 
 
@@ -50,4 +51,4 @@ class Learned:
     kept_step: int = 0
     extraction: Mapping[str, float] = field(default_factory=dict)
     rewards: tuple[float, ...] = ()
-    score: Callable[[str, str, str], float] | None = None
+    score: Score | None = None

@@ -76,11 +76,6 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def mean_scores(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """The mean of each named metric over pairs of (answer, expected)."""
-    return {name: sum(METRICS[name](*pair) for pair in pairs) / max(len(pairs), 1) for name in names}
-
-
 def _words(text: str) -> list[str]:
     """Lower-case words without punctuation and articles, SQuAD's normal form."""
     plain = text.lower().translate(str.maketrans("", "", string.punctuation))

@@ -1,6 +1,6 @@
 """Writing a run's result: a plain PEFT folder that serves, with the manifest's draft beside it.
 
-    adapter_config.json  adapter_model.safetensors  .hotshoe/manifest.json
+    adapter_config.json  adapter_model.safetensors  .hotshoe/{manifest.json,report.html,report.png}
 
 The folder is written beside its place and renamed into it, so a killed run leaves no half result.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ def write_package(
     training: Mapping[str, Any],
     metrics: Mapping[str, float],
     parent: str | None,
+    describe: Callable[[Manifest], Mapping[str, bytes]],
 ) -> Manifest:
     """Save the adapter of a peft model as a folder `out`, which is empty or not there yet.
 
-    Returns the manifest that stands in it. Raises Unservable for what the engine would refuse or
-    answer wrongly with, weights that are not finite among it.
+    describe: what people are told of it, as files by their path in the folder; it is given the manifest as
+    it is without them. Returns the manifest that stands in the folder. Raises Unservable for what the
+    engine would refuse or answer wrongly with, weights that are not finite among it.
     """
     folder = out.with_name(f".{out.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
@@ -50,12 +53,15 @@ def write_package(
             rank=inspection.rank,
             alpha=inspection.alpha,
             targets=inspection.targets,
-            files=tuple(_entry(folder, name) for name in version_files(folder)),
+            files=_entries(folder),
             training=training,
             metrics=metrics,
             parent=parent,
         )
         (folder / MANIFEST_PATH).parent.mkdir()
+        for path, data in describe(manifest).items():
+            (folder / path).write_bytes(data)
+        manifest = replace(manifest, files=_entries(folder))
         (folder / MANIFEST_PATH).write_bytes(manifest.canonical())
         if out.exists():
             out.rmdir()
@@ -73,6 +79,10 @@ def _settle_config(path: Path, base: Base) -> None:
     config["revision"] = base.revision or None
     config["inference_mode"] = True
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _entries(folder: Path) -> tuple[FileEntry, ...]:
+    return tuple(_entry(folder, name) for name in version_files(folder))
 
 
 def _entry(folder: Path, name: str) -> FileEntry:

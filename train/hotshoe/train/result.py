@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotshoe.adapter.manifest import Manifest
+from hotshoe.registry.inspect import REPORT_FILE
 from hotshoe.train.audit import Note
 from hotshoe.train.checks import Check
 from hotshoe.train.gates import GateResult
@@ -26,17 +27,15 @@ class Sample:
 class TrainResult:
     """What a run made.
 
-    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`. report: the same
-    for people, as one HTML page beside it.
+    folder: a PEFT folder with `.hotshoe/manifest.json`, ready for `Registry.publish`.
     figures: held-out figures of `base` and `adapter`, perhaps of `parent` and `full` (the change that the
-    adapter was extracted from), by metric name. main: the metric that decides. losses:
-    training loss of each step. checks: validation losses on the way; kept_step: the step whose adapter was
-    kept. gates: what must hold for a promotion, judged. notes: what is suspicious about the rows. seconds:
-    wall time of the whole run.
+    adapter was extracted from), by name. main: the figure that decides. losses: training loss of each
+    step; rewards: the mean reward of each, where there is one. checks: validation losses on the way;
+    kept_step: the step whose adapter was kept. gates: what must hold for a promotion, judged. notes: what
+    is suspicious about the rows. seconds: wall time of the whole run.
     """
 
     folder: Path
-    report: Path
     manifest: Manifest
     figures: Mapping[str, Mapping[str, float]]
     main: str
@@ -45,9 +44,15 @@ class TrainResult:
     checks: tuple[Check, ...]
     kept_step: int
     seconds: float
+    rewards: tuple[float, ...] = ()
     gates: tuple[GateResult, ...] = ()
     notes: tuple[Note, ...] = ()
     samples: tuple[Sample, ...] = field(repr=False, default=())
+
+    @property
+    def report(self) -> Path:
+        """The run for people, as one HTML page."""
+        return self.folder / REPORT_FILE
 
     @property
     def base(self) -> Mapping[str, float]:

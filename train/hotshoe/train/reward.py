@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
-from collections.abc import Callable
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import InvalidConfig, InvalidData
 from hotshoe.train import forms
 from hotshoe.train.data import Example, Ranking, Turn, raise_for_faults, read_rows
 from hotshoe.train.lesson import Lesson
-from hotshoe.train.metrics import METRICS
+from hotshoe.train.scores import Score, function_score, score_named
 from hotshoe.train.tokens import answered, encode_example
 from hotshoe.train.trainer import common_arguments
-
-Score = Callable[[str, str, str], float]
-"""`(question, answer, expected) -> reward`; expected is empty where a row has no answer."""
 
 
 def score_for(lesson: Lesson) -> Score:
@@ -28,44 +21,10 @@ def score_for(lesson: Lesson) -> Score:
     """
     reward = lesson.config.reward
     if reward.metric is not None:
-        metric = METRICS[reward.metric]
-        return lambda question, answer, expected: metric(answer, expected)
+        return score_named(reward.metric, lesson.config.evaluation)
     if reward.function is not None:
-        return _checked(load_function(reward.function), reward.function)
+        return function_score(reward.function)
     return _learn(lesson)
-
-
-def load_function(name: str) -> Score:
-    """Load `path/to/file.py:function`; raise InvalidConfig that says what is missing."""
-    file, _, function = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise InvalidConfig(f"reward.function: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"hotshoe_reward_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InvalidConfig(f"reward.function: {path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InvalidConfig(f"reward.function: {path} fails: {type(error).__name__}: {error}") from error
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise InvalidConfig(f"reward.function: {path} has no function {function!r}")
-    return found  # type: ignore[no-any-return]
-
-
-def _checked(score: Score, name: str) -> Score:
-    def checked(question: str, answer: str, expected: str) -> float:
-        try:
-            value = float(score(question, answer, expected))
-        except Exception as error:
-            raise InvalidConfig(f"{name} fails on {answer!r}: {type(error).__name__}: {error}") from error
-        if not math.isfinite(value):
-            raise InvalidConfig(f"{name} gives {value} for {answer!r}: a reward is a finite number")
-        return value
-
-    return checked
 
 
 def _learn(lesson: Lesson) -> Score:

@@ -10,7 +10,8 @@ from typing import Any
 
 from hotshoe.train.data import Question
 from hotshoe.train.lesson import Learned, Lesson
-from hotshoe.train.reward import Score, score_for
+from hotshoe.train.reward import score_for
+from hotshoe.train.scores import Score
 from hotshoe.train.tokens import Encoded, Tokenizer, answered, encode_example
 from hotshoe.train.trainer import common_arguments, drop_reference, run_trainer
 

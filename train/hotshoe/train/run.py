@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.adapter.manifest import Manifest
 from hotshoe.registry.base import BaseModel, fetch_base
+from hotshoe.registry.inspect import PLOT_FILE, REPORT_FILE
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.gates import judge_all
 from hotshoe.train.parent import Parent, Parents, fetch_parents
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from hotshoe.train.machine import Machine
     from hotshoe.train.model import Model
     from hotshoe.train.prepare import Prepared
-    from hotshoe.train.reward import Score
+    from hotshoe.train.scores import Score
     from hotshoe.train.tokens import Tokenizer
 
 
@@ -40,7 +42,7 @@ def train(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train as the config says; write the adapter to the new folder `out`, and a report beside it.
+    """Train as the config says; write the adapter and a report of it to the new folder `out`.
 
     parents: the registry that `config.parent` is read from; needed only where there is one.
     skip_bad: go on without rows that cannot be used; they are written to `NAME.rejects.jsonl` beside
@@ -172,7 +174,7 @@ def _figures(
     figures = {} if exam is None else {who: exam.marks(answers) for who, answers in heard.items()}
     if exam is not None and score is not None:
         for who, answers in heard.items():
-            figures[who]["reward"] = exam.mean_reward(answers, score)
+            figures[who]["reward"] = exam.mean_score(answers, score)
     if desk.config.evaluation.forgetting:
         drift = measure_drift(model, desk.tokenizer)
         # From itself the base has not moved: so base and adapter have the same figures, side by side.
@@ -184,10 +186,34 @@ def _figures(
 def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainResult:
     from hotshoe.train import facts
     from hotshoe.train.package import write_package
-    from hotshoe.train.report import write_report
+    from hotshoe.train.report import draw_run, render_report
 
     config = desk.config
     gates = judge_all(config.judged, outcome.figures) if config.gates else ()
+
+    def result(manifest: Manifest) -> TrainResult:
+        return TrainResult(
+            folder=out,
+            manifest=manifest,
+            figures=outcome.figures,
+            main=config.deciding,
+            steps=outcome.learned.steps,
+            losses=outcome.learned.losses,
+            checks=outcome.learned.checks,
+            kept_step=outcome.learned.kept_step,
+            seconds=time.monotonic() - begun,
+            rewards=outcome.learned.rewards,
+            gates=gates,
+            notes=desk.data.notes,
+            samples=_samples(desk.exam, outcome.heard),
+        )
+
+    def describe(manifest: Manifest) -> dict[str, bytes]:
+        told = result(manifest)
+        plot = draw_run(told)
+        page = render_report(told, plot, examples=config.publish.examples)
+        return {REPORT_FILE: page.encode()} | ({PLOT_FILE: plot} if plot else {})
+
     manifest = write_package(
         outcome.model,
         out,
@@ -201,24 +227,9 @@ def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainR
         },
         metrics=facts.metrics(outcome.figures),
         parent=str(desk.parents[0].version) if config.parent else None,
+        describe=describe,
     )
-    result = TrainResult(
-        folder=out,
-        report=out.with_name(f"{out.name}.html"),
-        manifest=manifest,
-        figures=outcome.figures,
-        main=config.evaluation.deciding,
-        steps=outcome.learned.steps,
-        losses=outcome.learned.losses,
-        checks=outcome.learned.checks,
-        kept_step=outcome.learned.kept_step,
-        seconds=time.monotonic() - begun,
-        gates=gates,
-        notes=desk.data.notes,
-        samples=_samples(desk.exam, outcome.heard),
-    )
-    write_report(result, result.report)
-    return result
+    return result(manifest)
 
 
 def _samples(exam: Exam | None, heard: Mapping[str, Heard]) -> tuple[Sample, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,13 @@ def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True) -> It
             shutil.rmtree(folder)
     except Timeout:
         raise InvalidConfig(f"another process is training {out} now: wait, or name another") from None
+
+
+def unfinished(parent: Path, stem: str) -> Path | None:
+    """The `out` of the newest run below `parent` that was killed, and whose name begins with `stem`-."""
+    left = [path for path in parent.glob(f".{glob.escape(stem)}-*.run") if path.is_dir()]
+    newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
+    return newest and newest.with_name(newest.name.removeprefix(".").removesuffix(".run"))
 
 
 def _claim(folder: Path, inputs: str) -> None:

@@ -1,33 +1,17 @@
-"""The tables of a training config, each frozen, with every key explained."""
+"""The tables of a training config that every recipe reads, each frozen, with every key explained."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from hotshoe.adapter.reference import AdapterName, AdapterRef
-from hotshoe.train.metrics import METRICS
-from hotshoe.train.reading import nearest
-from hotshoe.train.sources import check_hub, is_hub
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.train.fields import Place, Section
 
 MAX_RANK = 512
 """The largest `max_lora_rank` that vLLM knows (vllm/config/lora.py)."""
-
-
-def _place(value: Any) -> Any:
-    return check_hub(value) if isinstance(value, str) and is_hub(value) else Path(value)
-
-
-Place = Annotated[Path | str, BeforeValidator(_place)]
-"""Where rows are: a path, or text for a data set on the Hub."""
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, and no key that is not declared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class DataConfig(Section):
@@ -152,118 +136,17 @@ class TrainingConfig(Section):
         return self
 
 
-class PreferenceConfig(Section):
-    """How `dpo` and `kto` weigh a preference."""
-
-    beta: float = Field(
-        default=0.1, gt=0, le=10, description="Leash to the reference: low lets the policy go far from it."
-    )
-
-
-class MergeConfig(Section):
-    """What `merge` combines, and how."""
-
-    sources: tuple[str, ...] = Field(default=(), description="Versions to combine, org/name[@selector] each.")
-    weights: tuple[float, ...] | None = Field(default=None, description="A factor for each; default: 1.")
-    method: Literal["svd", "cat", "ties", "dare"] = Field(
-        default="svd", description="svd: cut to lora.rank; cat: exact, at the sum of the ranks; ties; dare."
-    )
-    density: float = Field(default=0.5, gt=0, le=1, description="Share of an update that ties and dare keep.")
-
-    @field_validator("sources")
-    @classmethod
-    def _well_formed(cls, refs: tuple[str, ...]) -> tuple[str, ...]:
-        for ref in refs:
-            AdapterRef.parse(ref)
-        return refs
-
-    @model_validator(mode="after")
-    def _a_weight_for_each(self) -> Self:
-        if self.weights is not None and len(self.weights) != len(self.sources):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.sources)} sources")
-        return self
-
-
-class RewardConfig(Section):
-    """What `rlhf` rewards: exactly one of metric, function and rankings."""
-
-    metric: str | None = Field(default=None, description="A metric against the row's output.")
-    function: str | None = Field(
-        default=None, description="FILE.py:NAME, called as score(question, answer, expected) -> number."
-    )
-    rankings: Place | None = Field(
-        default=None, description="Rows of ranked answers, from which a reward model is trained first."
-    )
-    steps: int = Field(default=100, ge=1, description="Optimizer steps of the reward model.")
-    answers: int = Field(default=4, ge=2, le=64, description="Answers drawn for each question.")
-    temperature: float = Field(default=1.0, gt=0, le=2, description="How widely they are drawn.")
-    beta: float = Field(
-        default=0.04,
-        ge=0,
-        le=10,
-        description="Leash to where the run began; 0 is none.",
-    )
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        if name is not None and name not in METRICS:
-            raise ValueError(f"no metric {name!r}{nearest(name, METRICS)}; there are: {', '.join(METRICS)}")
-        return name
-
-    @field_validator("function")
-    @classmethod
-    def _names_both(cls, name: str | None) -> str | None:
-        if name is not None and not name.rpartition(":")[0].endswith(".py"):
-            raise ValueError(f"{name!r} must be FILE.py:NAME")
-        return name
-
-
-class EvaluationConfig(Section):
-    """How base and adapter are compared on the held-out rows, by greedy generation."""
-
-    metrics: tuple[str, ...] = Field(
-        default=("exact", "f1"), min_length=1, description="Names from hotshoe.train.metrics."
-    )
-    main: str | None = Field(default=None, description="The metric that decides; default: the first.")
-    max_new_tokens: int = Field(
-        default=128, ge=1, description="An answer longer than this counts as not ended."
-    )
-    forgetting: bool = Field(
-        default=True, description="Measure how far the adapter moves general answers, and their loss."
-    )
-    parent: bool = Field(default=False, description="Let the parent sit the same exam; a gate may need it.")
-    max_rows: int = Field(
-        default=200, ge=1, description="Held-out rows to generate for, from the top of the file."
-    )
-    batch_rows: int = Field(default=16, ge=1, description="Rows generated for at once.")
-
-    @field_validator("metrics")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in METRICS:
-                raise ValueError(
-                    f"no metric {name!r}{nearest(name, METRICS)}; there are: {', '.join(METRICS)}"
-                )
-        return names
-
-    @model_validator(mode="after")
-    def _main_is_measured(self) -> Self:
-        if self.main is not None and self.main not in self.metrics:
-            raise ValueError(f"main = {self.main!r} is not among metrics: {', '.join(self.metrics)}")
-        return self
-
-    @property
-    def deciding(self) -> str:
-        return self.main or self.metrics[0]
-
-
 class PublishConfig(Section):
-    """What the adapter is called."""
+    """What the adapter is called, and what is told of it."""
 
     adapter: str | None = Field(
         default=None, alias="as", description="org/name, the adapter that gets a new version."
+    )
+
+    examples: int = Field(
+        default=12,
+        ge=0,
+        description="Held-out rows that stand in the version's report, with what was answered to them.",
     )
 
     @field_validator("adapter")

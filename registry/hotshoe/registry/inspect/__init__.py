@@ -6,13 +6,22 @@ lists them.
 """
 
 from hotshoe.registry.inspect.findings import Finding, Inspection, Severity
-from hotshoe.registry.inspect.folder import CONFIG_FILE, README_FILE, WEIGHTS_FILE, version_files
+from hotshoe.registry.inspect.folder import (
+    CONFIG_FILE,
+    PLOT_FILE,
+    README_FILE,
+    REPORT_FILE,
+    WEIGHTS_FILE,
+    version_files,
+)
 from hotshoe.registry.inspect.inspection import inspect
 from hotshoe.registry.inspect.shapes import SERVED_TARGETS
 
 __all__ = [
     "CONFIG_FILE",
+    "PLOT_FILE",
     "README_FILE",
+    "REPORT_FILE",
     "SERVED_TARGETS",
     "WEIGHTS_FILE",
     "Finding",

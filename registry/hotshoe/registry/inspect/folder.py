@@ -15,8 +15,17 @@ from hotshoe.registry.inspect.findings import Finding, Malformed, error, unserva
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 README_FILE = "README.md"
+REPORT_FILE = ".hotshoe/report.html"
+PLOT_FILE = ".hotshoe/report.png"
+"""What a training run says of itself, for people."""
 
-MAX_BYTES = {CONFIG_FILE: 1 << 20, README_FILE: 4 << 20, WEIGHTS_FILE: 8 << 30}
+MAX_BYTES = {
+    CONFIG_FILE: 1 << 20,
+    README_FILE: 4 << 20,
+    WEIGHTS_FILE: 8 << 30,
+    REPORT_FILE: 4 << 20,
+    PLOT_FILE: 4 << 20,
+}
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"})
 
 _REQUIRED = (CONFIG_FILE, WEIGHTS_FILE)
