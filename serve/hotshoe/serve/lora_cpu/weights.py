@@ -21,11 +21,13 @@ class LayerWeights:
     """One adapter in one layer, which may be several PEFT modules fused (q, k and v; gate and up).
 
     a: [sum of ranks, inputs], the modules present below each other. parts: for each of those, which
-    output slice it is, and its B as [rank, outputs] with the scaling in it.
+    output slice it is, and its B as [rank, outputs] with the scaling in it. where: [3, slices], for the
+    kernel: each slice's addresses of A and B and its rank, 0 where there is nothing.
     """
 
     a: torch.Tensor
     parts: tuple[tuple[int, torch.Tensor], ...]
+    where: Ints
 
     @property
     def ranks(self) -> list[int]:
@@ -42,10 +44,14 @@ def pack(a: Sequence[torch.Tensor | None], b: Sequence[torch.Tensor | None]) -> 
     if not present:
         return None
     stacked = [each_a for _, each_a, _ in present]
-    return LayerWeights(
-        a=(torch.cat(stacked) if len(stacked) > 1 else stacked[0]).contiguous(),
-        parts=tuple((index, each_b.t().contiguous()) for index, _, each_b in present),
-    )
+    whole = (torch.cat(stacked) if len(stacked) > 1 else stacked[0]).contiguous()
+    parts = tuple((index, each_b.t().contiguous()) for index, _, each_b in present)
+    where = np.zeros((3, len(a)), dtype=np.int64)
+    address = whole.data_ptr()
+    for index, part in parts:
+        where[:, index] = address, part.data_ptr(), part.shape[0]
+        address += part.shape[0] * whole.shape[1] * whole.element_size()
+    return LayerWeights(whole, parts, where)
 
 
 def view(a: torch.Tensor, b: torch.Tensor, slot: int, width: int) -> LayerWeights:
@@ -53,7 +59,10 @@ def view(a: torch.Tensor, b: torch.Tensor, slot: int, width: int) -> LayerWeight
 
     a: [slots, 1, rank, inputs]. b: [slots, 1, outputs, rank], of which the first `width` outputs count.
     """
-    return LayerWeights(a=a[slot, 0], parts=((0, b[slot, 0, :width].t()),))
+    return LayerWeights(a[slot, 0], ((0, b[slot, 0, :width].t()),), where=_NOWHERE)
+
+
+_NOWHERE = np.zeros((3, 1), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +82,7 @@ class LayerSlots(tuple[torch.Tensor, ...]):
     """
 
     slots: list[LayerWeights | None]
-    _widths: tuple[int, ...]
+    _edges: Ints
     _addresses: tuple[Scattered | None, Addresses | None]
 
     @classmethod
@@ -81,7 +90,7 @@ class LayerSlots(tuple[torch.Tensor, ...]):
         """Give a vLLM linear layer its slots: `set_lora` and `reset_lora` then move references only."""
         made = cls(_shape_only(each, count) for each in layer.lora_a_stacked)
         made.slots = [None] * count
-        made._widths = tuple(layer.output_slices)
+        made._edges = np.cumsum([0, *layer.output_slices], dtype=np.int64)
         made._addresses = (None, None)
         layer.lora_a_stacked = made
         layer.lora_b_stacked = tuple(_shape_only(each, count) for each in layer.lora_b_stacked)
@@ -107,16 +116,11 @@ class LayerSlots(tuple[torch.Tensor, ...]):
     def _look_up(self, slots: Sequence[int]) -> Addresses | None:
         if not any(self.slots[slot] for slot in slots):
             return None
-        a, b, ranks = (np.zeros((len(slots), len(self._widths)), dtype=np.int64) for _ in range(3))
+        table = np.zeros((3, len(slots), len(self._edges) - 1), dtype=np.int64)
         for row, slot in enumerate(slots):
-            weights = self.slots[slot]
-            if weights is None:
-                continue
-            first = weights.a.data_ptr()
-            for which, part in weights.parts:
-                a[row, which], b[row, which], ranks[row, which] = first, part.data_ptr(), part.shape[0]
-                first += part.shape[0] * weights.a.shape[1] * weights.a.element_size()
-        return Addresses(a, b, ranks, edges=np.cumsum([0, *self._widths], dtype=np.int64))
+            if (weights := self.slots[slot]) is not None:
+                table[:, row] = weights.where
+        return Addresses(*table, edges=self._edges)
 
 
 def _shape_only(stacked: torch.Tensor, count: int) -> torch.Tensor:
