@@ -120,7 +120,8 @@ class LayerSlots(tuple[torch.Tensor, ...]):
         for row, slot in enumerate(slots):
             if (weights := self.slots[slot]) is not None:
                 table[:, row] = weights.where
-        return Addresses(*table, edges=self._edges)
+        a, b, ranks = table
+        return Addresses(a, b, ranks, self._edges)
 
 
 def _shape_only(stacked: torch.Tensor, count: int) -> torch.Tensor:
