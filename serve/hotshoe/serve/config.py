@@ -33,6 +33,8 @@ class ServeConfig:
     metrics: `HOST:PORT` where Prometheus asks over HTTP; None answers it nowhere.
     tls: the certificate's files; None speaks in the clear. With a client_authority in them only those
     may connect who show a certificate of it. max_streams: answers under way on one connection.
+    connection_seconds: how old a connection grows before its client is asked to open another, and so
+    learns of servers that have come since; calls end where they began.
     ledger: the SQLite file that usage is written to; None keeps no books.
     traces: send OpenTelemetry spans as OTEL_EXPORTER_OTLP_ENDPOINT says. log_prompts: put prompts into
     the log's lines of requests.
@@ -54,6 +56,7 @@ class ServeConfig:
     tenants: Path | None = None
     allow_open: bool = False
     max_streams: int = 1024
+    connection_seconds: float = 300.0
     tls: TlsFiles | None = None
     metrics: str | None = None
     ledger: Path | None = None
@@ -78,6 +81,7 @@ class ServeConfig:
         _at_least("resident", self.resident, self.slots)
         _at_least("sequences", self.sequences, 1)
         _at_least("max_streams", self.max_streams, 1)
+        _at_least("connection_seconds", self.connection_seconds, 1)
         _at_least("threads", self.threads, 1)
         _at_least("kv_cache_bytes", self.kv_cache_bytes, 1 << 20)
         _at_least("silence_seconds", self.silence_seconds, 1)

@@ -33,6 +33,7 @@ def new_server(config: ServeConfig) -> grpc.aio.Server:
         ("grpc.keepalive_timeout_ms", PONG_SECONDS * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", LEAST_SECONDS_BETWEEN_PINGS * 1000),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.max_connection_age_ms", round(config.connection_seconds * 1000)),
     ]
     return grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
 
