@@ -9,6 +9,7 @@ import pytest
 
 from hotshoe.adapter.errors import AddressInUse, InvalidConfig
 from hotshoe.serve.config import ServeConfig, check_free, parse_address
+from hotshoe.serve.transport import new_server
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,9 @@ def test_an_open_server_listens_beyond_this_machine_only_if_told_in_so_many_word
     "wrong",
     [
         {"slots": 0},
+        {"connection_seconds": 0.5},
+        {"connection_seconds": float("nan")},
+        {"drain_seconds": float("inf")},
         {"resident": 7},
         {"max_rank": 12},
         {"sequences": 0},
@@ -80,3 +84,7 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_a_host_that_is_not_found_is_refused_by_name() -> None:
     with pytest.raises(InvalidConfig, match=r"no-such-host\.invalid"):
         check_free("no-such-host.invalid:50051")
+
+
+async def test_a_connection_may_be_told_to_last_longer_than_grpc_can_count() -> None:
+    assert new_server(ServeConfig(base="b", connection_seconds=1e12)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,5 +129,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if value < least:
-        raise InvalidConfig(f"{name} is {value}: give at least {least}")
+    # Not the other way round: neither not-a-number nor without end is a number to count with.
+    if not least <= value < math.inf:
+        raise InvalidConfig(f"{name} is {value}: give a number, at least {least}")

@@ -18,6 +18,8 @@ PONG_SECONDS = 10
 # gRPC's own default of 300 s would cut off clients that look after their connections as we do.
 LEAST_SECONDS_BETWEEN_PINGS = 10
 IDLE_SECONDS = 1800
+FOR_EVER = 2**31 - 1
+"""What gRPC takes for no limit; anything larger is no number to it."""
 
 
 def new_server(config: ServeConfig) -> grpc.aio.Server:
@@ -33,7 +35,7 @@ def new_server(config: ServeConfig) -> grpc.aio.Server:
         ("grpc.keepalive_timeout_ms", PONG_SECONDS * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", LEAST_SECONDS_BETWEEN_PINGS * 1000),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
-        ("grpc.max_connection_age_ms", round(config.connection_seconds * 1000)),
+        ("grpc.max_connection_age_ms", min(round(config.connection_seconds * 1000), FOR_EVER)),
     ]
     return grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
 
