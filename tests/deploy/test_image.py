@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import tomllib
 
 from support.deploy import DOCKERFILE, HOUSE
+
+from hotshoe.serve.config import ServeConfig
 
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())
 
@@ -43,6 +47,14 @@ def test_the_wheel_is_built_from_all_that_the_build_sends() -> None:
     assert roots | {"pyproject.toml", PROJECT["project"]["readme"]} <= set(sent)
     copied = re.findall(r"^COPY (requirements/.+) requirements/$", DOCKERFILE, re.MULTILINE)
     assert all((HOUSE / path).exists() for line in copied for path in line.split())
+
+
+def test_the_health_check_probes_where_a_server_listens_by_default() -> None:
+    words = re.search(r"HEALTHCHECK .*\\\n\s+CMD (\[.*\])", DOCKERFILE)
+    assert words is not None
+    python, dash_m, module, address = json.loads(words[1])
+    assert (python, dash_m, address) == ("python", "-m", ServeConfig(base="any").listen)
+    assert importlib.util.find_spec(module) is not None
 
 
 def test_the_tools_that_build_the_wheel_are_pinned() -> None:

@@ -12,6 +12,7 @@ import sys
 
 import grpc
 
+from hotshoe.adapter.errors import HotshoeError
 from hotshoe.client.connection import Tls, channel
 
 CHECK = "/grpc.health.v1.Health/Check"
@@ -39,13 +40,17 @@ def _answer(target: str, timeout_seconds: float, tls: Tls | None) -> bytes | Non
 
 
 def main() -> int:
-    """The exit code."""
+    """The exit code; why a probe could not be sent at all goes to standard error."""
     parser = argparse.ArgumentParser(prog="python -m hotshoe.client.health", description="Probe a server.")
     parser.add_argument("target", metavar="HOST:PORT")
     parser.add_argument("--alive", action="store_true", help="any answer will do, ready or not")
     arguments = parser.parse_args()
     probe = is_alive if arguments.alive else is_ready
-    return 0 if probe(arguments.target, tls=Tls.from_environment()) else 1
+    try:
+        return 0 if probe(arguments.target, tls=Tls.from_environment()) else 1
+    except HotshoeError as error:
+        print(error.message, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
