@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from functools import cache
 from pathlib import Path
+
+from support.command_line import flags_of
 
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.settings import make_config, read_settings
@@ -24,15 +23,6 @@ END_SECONDS = 10
 def config_of(serve_toml: Path) -> ServeConfig:
     """The settings, as the server takes them."""
     return make_config(read_settings(serve_toml))
-
-
-@cache
-def flags_of(verb: str) -> frozenset[str]:
-    """Every flag that `hotshoe VERB` knows."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "hotshoe.cli.main", verb, "--help"], capture_output=True, text=True, check=True
-    )
-    return frozenset(re.findall(r"--[a-z][a-z-]+", shown.stdout))
 
 
 def check_command(arguments: list[str]) -> None:
