@@ -1,4 +1,4 @@
-.PHONY: help setup demo test bench check format protos lock image clean
+.PHONY: help setup demo test bench soak check format protos lock image clean
 
 help: ## Show these targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ bench: setup ## Take the figures of docs/benchmarks.md again; half an hour on tw
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip -q
 	@.venv/bin/python -m pip install -q --no-deps -r benchmarks/requirements.txt
 	@.venv/bin/python -m benchmarks
+
+soak: setup ## Serve under load while all is done to the server that may be; SOAK_MINUTES=10, SOAK_SEED=
+	@PYTHONPATH=tests .venv/bin/python -m soak --minutes $${SOAK_MINUTES:-10} $${SOAK_SEED:+--seed $$SOAK_SEED}
 
 check: setup ## Format, lint, types, import rules, protos, scripts, deploy/
 	.venv/bin/ruff format --check
