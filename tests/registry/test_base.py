@@ -45,8 +45,10 @@ def test_the_same_files_elsewhere_have_the_same_digest(folder: Path, tmp_path: P
     assert fetch_base(str(moved)).base.digest == before
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_weights_config_and_tokenizer_make_the_digest(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "tokenizer.json", "config.json", "chat_template.jinja"]
+)
+def test_weights_config_tokenizer_and_template_make_the_digest(folder: Path, name: str) -> None:
     before = fetch_base(str(folder)).base.digest
     (folder / name).write_bytes(b'{"other": 1}')
     assert fetch_base(str(folder)).base.digest != before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,17 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.routing import config
+from support.routing import config, rows, write
 
 from hotshoe.adapter.errors import InvalidConfig, Refused
 from hotshoe.train.config import TrainConfig
-from hotshoe.train.lesson import Lesson
-from hotshoe.train.machine import Machine
-from hotshoe.train.prepare import Part, Prepared
-from hotshoe.train.progress import Silent
+from hotshoe.train.plan import plan
 from hotshoe.train.run import train
-from hotshoe.train.tokens import Encoded
-from hotshoe.train.trainer import memory_explained
 
 STEPS = {"steps": 12, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
 
@@ -30,6 +26,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from hotshoe.train.config import TrainConfig
+from hotshoe.train.plan import plan
 from hotshoe.train.run import train
 raw, folder, out = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 train(TrainConfig.parse(raw, folder=folder), out=out)
@@ -98,15 +95,63 @@ def test_a_run_that_gets_worse_ends_early_and_keeps_its_best(
     assert result.manifest.training["kept_step"] == result.kept_step
 
 
-def test_running_out_of_memory_says_which_knob_to_turn(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
-    rows = tuple(Encoded("rows.jsonl:1", (1,) * length, (1,) * length) for length in (3, 9))
-    data = Prepared(Part(rows, tuple((row,) for row in rows), ""), None, ())
-    lesson = Lesson(
-        None, None, data, long_run(tiny_base, folder), Machine("cpu", "float32", 1), tmp_path, Silent()
+def test_a_reward_that_diverges_names_its_rankings(tiny_base: Path, tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", rows(1, 8))
+    ranked = [{"input": row["input"], "ranked": ["yes yes yes", "yes no", "no no no"]} for row in rows(3, 24)]
+    write(tmp_path / "rankings.jsonl", ranked)
+    wild = config(
+        tiny_base,
+        tmp_path,
+        recipe="rlhf",
+        data={"train": "train.jsonl"},
+        training=STEPS | {"learning_rate": 1.0, "warmup_share": 0.0, "max_gradient_norm": 1e9},
+        reward={"rankings": "rankings.jsonl", "answers": 2, "steps": 30},
     )
-    said = r"4 rows of up to 9 tokens at once: halve training\.batch_rows"
-    with pytest.raises(Refused, match=said), memory_explained(lesson):
-        raise MemoryError
+    with pytest.raises(Refused, match=r"nothing was packaged.*look at these rows: rankings\.jsonl:\d"):
+        train(wild, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("tensorbord", "did you mean 'tensorboard'?"), ("wandb", "pip install wandb")]
+)
+def test_a_tracker_that_cannot_be_is_refused(tiny_base: Path, folder: Path, name: str, said: str) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        plan(long_run(tiny_base, folder, trackers=[name]))
+    assert said in str(refused.value)
+
+
+def test_a_tracker_is_told_every_step_and_keeps_it(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    train(long_run(tiny_base, folder, steps=3, trackers=["tensorboard"]), out=tmp_path / "out")
+    told = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard" / "out").iterdir())
+    assert told.count(b"train/loss") == 3
+
+
+def test_running_out_of_memory_says_which_knob_to_turn(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    # Room for the model and a few rows of 500 tokens, and not for 200 of them.
+    write(tmp_path / "train.jsonl", [{"prompt": "rent " * 160, "completion": "of March"}] * 200)
+    raw = {"base": str(tiny_base), "data": {"train": "train.jsonl"}, "training": STEPS | {"batch_rows": 200}}
+    done = _run_with_room(1 << 29, raw, tmp_path, tmp_path / "out")
+    assert re.search(
+        r"Refused: .*out of memory with 200 rows of up to \d+ tokens at once: halve", done.stderr
+    )
+    assert done.returncode == 1
+    assert not (tmp_path / "out").exists()
+
+
+def _run_with_room(spare: int, raw: Any, folder: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """RUN in a process that may take `spare` bytes more than it has once its libraries are loaded."""
+    code = (
+        "import resource, hotshoe.train.recipes, trl.trainer.sft_trainer, torch; torch.set_num_threads(1)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (used + {spare}, used + {spare}))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code + RUN, json.dumps(raw), str(folder), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:

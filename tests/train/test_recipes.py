@@ -316,6 +316,7 @@ def test_a_reward_that_cannot_be_is_refused(
     tiny_base: Path, tmp_path: Path, reward: dict[str, Any], said: str
 ) -> None:
     questions(tmp_path)
+    (tmp_path / "reward.py").write_text("def score(*_):\n    return 1\n")
     (tmp_path / "broken.py").write_text("1 / 0")
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "nan.py").write_text("def score(*_):\n    return float('nan')\n")

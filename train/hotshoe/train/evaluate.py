@@ -13,6 +13,7 @@ from hotshoe.adapter.manifest import Base
 from hotshoe.train.data import Document, Example, Preference, Question, Verdict
 from hotshoe.train.exam_section import EvaluationConfig
 from hotshoe.train.machine import Machine
+from hotshoe.train.memory import memory_explained
 from hotshoe.train.model import Model
 from hotshoe.train.prepare import Part
 from hotshoe.train.progress import Progress
@@ -96,7 +97,8 @@ class Exam:
         answers: dict[int, Answer] = {}
         for batch in _batches(order, self.evaluation.batch_rows):
             asked = [prompts[index] for index in batch]
-            told = _generate(model, tokenizer, asked, self.evaluation.max_new_tokens)
+            with memory_explained(f"with {len(asked)} held-out rows at once: lower evaluation.batch_rows"):
+                told = _generate(model, tokenizer, asked, self.evaluation.max_new_tokens)
             answers.update(zip(batch, told, strict=True))
             progress.step(len(answers), len(prompts), None)
         return tuple(answers[index] for index in range(len(prompts)))

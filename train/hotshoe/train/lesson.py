@@ -40,7 +40,8 @@ class Learned:
     """What a recipe did: its optimizer steps, the training loss of each in order, the peak rate, and the
     name of the torch dtype that it computed in. checks: validation losses on the way; kept_step: the
     step whose adapter is kept. extraction: what cutting a full change down to a rank costs, by rank.
-    rewards: mean reward of each step, and the score they come from, where there was one."""
+    rewards: mean reward of each step, and the score they come from, where there was one. weights: the
+    adapter's own by name, where the model that learned them is of no more use, for it was sharded."""
 
     steps: int
     losses: tuple[float, ...]
@@ -51,4 +52,5 @@ class Learned:
     kept_step: int = 0
     extraction: Mapping[str, float] = field(default_factory=dict)
     rewards: tuple[float, ...] = ()
+    weights: Mapping[str, Any] | None = field(default=None, repr=False)
     score: Score | None = None

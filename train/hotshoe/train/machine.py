@@ -37,6 +37,8 @@ def detect(*, threads: int | None = None) -> Machine:
     import torch
 
     cuda = torch.cuda.is_available()
+    if cuda and processes().count > 1:
+        torch.cuda.set_device(processes().local_rank)
     bf16 = torch.cuda.is_bf16_supported() if cuda else _bf16_pays_on_cpu()
     cores = max(len(os.sched_getaffinity(0)) // processes().here, 1)
     found = threads or _fastest_threads(cores)

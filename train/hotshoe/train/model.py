@@ -17,6 +17,7 @@ from typing import Any
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.machine import Machine
+from hotshoe.train.memory import memory_explained
 from hotshoe.train.parent import Parent
 from hotshoe.train.sections import LoraConfig
 from hotshoe.train.tokens import Tokenizer
@@ -48,7 +49,16 @@ def context_tokens(folder: Path) -> int:
 
 
 def load_base(folder: Path, machine: Machine, quantize: str | None = None) -> Model:
-    """The base's weights in the machine's dtype, on its device, frozen; or in fewer bits."""
+    """The base's weights in the machine's dtype, on its device, frozen; or in fewer bits.
+
+    Raises Refused where they find no room.
+    """
+    advice = 'while the base is loaded: set quantize = "nf4", or take a smaller base or a larger machine'
+    with memory_explained(advice):
+        return _load(folder, machine, quantize)
+
+
+def _load(folder: Path, machine: Machine, quantize: str | None) -> Model:
     from transformers import AutoModelForCausalLM
 
     if quantize is not None:

@@ -71,8 +71,10 @@ def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, sk
     from hotshoe.train.model import context_tokens, load_tokenizer
     from hotshoe.train.prepare import prepare
     from hotshoe.train.recipes import RECIPES
+    from hotshoe.train.trackers import check_trackers
     from hotshoe.train.trainer import learning_rate
 
+    check_trackers(config.training.trackers)
     machine = detect(threads=config.training.threads)
     tokenizer = load_tokenizer(base.folder)
     kind = RECIPES[config.recipe].rows

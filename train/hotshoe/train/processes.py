@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
+
+from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.train.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """rank: this process's number, from 0. count: of all processes; here: of those on this machine."""
+    """rank: this process's number of `count`, from 0; local_rank: among the `here` on this machine. sharded:
+    the base is spread over all of them (FSDP), not copied into each (DDP)."""
 
     rank: int = 0
     count: int = 1
+    local_rank: int = 0
     here: int = 1
+    sharded: bool = False
 
     @property
     def first(self) -> bool:
@@ -21,11 +28,43 @@ class Processes:
 
 
 def processes() -> Processes:
-    """Who this process is, by the variables that torchrun sets."""
+    """Who this process is, by the variables that torchrun and accelerate launch set."""
     environment = os.environ
     count = int(environment.get("WORLD_SIZE", "1"))
     return Processes(
         rank=int(environment.get("RANK", "0")),
         count=count,
+        local_rank=int(environment.get("LOCAL_RANK", "0")),
         here=int(environment.get("LOCAL_WORLD_SIZE", str(count))),
+        sharded=environment.get("ACCELERATE_USE_FSDP", "false").lower() == "true",
     )
+
+
+def check_sharding(config: TrainConfig, together: Processes) -> None:
+    """Raise InvalidConfig for what a base that is spread over processes cannot do."""
+    if not together.sharded:
+        return
+    if os.environ.get("FSDP_VERSION") != "2":
+        raise InvalidConfig("FSDP: only its second version is known here; say --fsdp_version 2")
+    if config.recipe not in ("sft", "pretrain") or config.quantize:
+        raise InvalidConfig(
+            "FSDP: only sft and pretrain train on a sharded base, and none in few bits; use DDP"
+        )
+    if config.training.check_every_steps or config.training.checkpoint_every_steps:
+        raise InvalidConfig(
+            "FSDP: leave training.check_every_steps and checkpoint_every_steps out, or use DDP"
+        )
+
+
+def gathered(trainer: Any, together: Processes) -> dict[str, Any] | None:
+    """The adapter of a model that a trainer spread over processes, whole, in the first one.
+
+    Every process calls it; None where nothing was to be spread. Raises InvalidConfig where accelerate did
+    not spread what was.
+    """
+    if not together.sharded:
+        return None
+    if not trainer.is_fsdp_enabled:
+        raise InvalidConfig("FSDP: accelerate shards on GPUs only, and this run has none; use DDP (torchrun)")
+    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return {name: tensor for name, tensor in whole.items() if ".lora_" in name}

@@ -9,9 +9,10 @@ from hotshoe.adapter.errors import InvalidConfig, InvalidData
 from hotshoe.train import forms
 from hotshoe.train.data import Example, Ranking, Turn, raise_for_faults, read_rows
 from hotshoe.train.lesson import Lesson
+from hotshoe.train.memory import memory_explained
 from hotshoe.train.scores import Score, function_score, score_named
 from hotshoe.train.tokens import answered, encode_example
-from hotshoe.train.trainer import common_arguments
+from hotshoe.train.trainer import common_arguments, watch
 
 
 def score_for(lesson: Lesson) -> Score:
@@ -31,7 +32,7 @@ def _learn(lesson: Lesson) -> Score:
     """A reward model on the same base, tuned by LoRA on every pair of the rankings (trl's RewardTrainer)."""
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForSequenceClassification, PrinterCallback
+    from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
 
     reward, tokenizer = lesson.config.reward, lesson.tokenizer
@@ -50,15 +51,18 @@ def _learn(lesson: Lesson) -> Score:
     }
     trainer = RewardTrainer(
         model=model,
-        args=RewardConfig(**arguments, max_length=None),
-        train_dataset=Dataset.from_list([pair for row in rankings for pair in _pairs(row, lesson)]),
+        args=RewardConfig(**arguments, max_length=None, remove_unused_columns=False),
+        train_dataset=Dataset.from_list(
+            [pair for number, row in enumerate(rankings) for pair in _pairs(number, row, lesson)]
+        ),
         processing_class=tokenizer,
         peft_config=LoraConfig(
             task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules="all-linear", modules_to_save=["score"]
         ),
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    watch(trainer, lesson, [row.where for row in rankings])
+    with memory_explained("while the reward is trained: lower training.batch_rows"):
+        trainer.train()
     return _scorer(trainer.model.eval(), lesson)
 
 
@@ -87,7 +91,10 @@ def _rankings(lesson: Lesson) -> tuple[Ranking, ...]:
     return rows.good
 
 
-def _pairs(row: Ranking, lesson: Lesson) -> list[dict[str, Any]]:
+def _pairs(number: int, row: Ranking, lesson: Lesson) -> list[dict[str, Any]]:
     """Every pair of a ranking, the better answer first."""
     encoded = [encode_example(answered(row, answer), lesson.tokenizer).ids for answer in row.ranked]
-    return [{"chosen_ids": better, "rejected_ids": worse} for better, worse in combinations(encoded, 2)]
+    return [
+        {"chosen_ids": better, "rejected_ids": worse, "row": number}
+        for better, worse in combinations(encoded, 2)
+    ]

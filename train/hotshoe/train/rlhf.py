@@ -44,7 +44,9 @@ def learn(lesson: Lesson) -> Learned:
             temperature=config.reward.temperature,
             beta=config.reward.beta,
         ),
-        train_dataset=Dataset.from_list([_row(row) for row in lesson.data.train.rows]),
+        train_dataset=Dataset.from_list(
+            [_row(number, row) for number, row in enumerate(lesson.data.train.rows)]
+        ),
         processing_class=lesson.tokenizer,
     )
     learned = run_trainer(trainer, lesson)
@@ -53,11 +55,11 @@ def learn(lesson: Lesson) -> Learned:
     return replace(learned, rewards=rewards, score=score)
 
 
-def _row(row: Question) -> dict[str, Any]:
+def _row(number: int, row: Question) -> dict[str, Any]:
     prompt: Any = row.prompt[0].content
     if row.templated:
         prompt = [{"role": turn.role, "content": turn.content} for turn in row.prompt]
-    return {"prompt": prompt, "question": row.prompt[-1].content, "expected": row.answer}
+    return {"prompt": prompt, "question": row.prompt[-1].content, "expected": row.answer, "row": number}
 
 
 def _reward_function(score: Score) -> Any:

@@ -20,7 +20,7 @@ from hotshoe.registry.inspect import PLOT_FILE, REPORT_FILE
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.gates import judge_all
 from hotshoe.train.parent import Parent, Parents, fetch_parents
-from hotshoe.train.processes import Processes, processes
+from hotshoe.train.processes import Processes, check_sharding, processes
 from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
 
@@ -58,6 +58,7 @@ def train(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidConfig(f"{out} is not empty: name a folder that does not exist yet, or remove it first")
     together = processes()
+    check_sharding(config, together)
     progress = progress if progress and together.first else Silent()
     progress.stage("Prepare")
     base = fetch_base(config.base)
@@ -108,7 +109,9 @@ def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *
     from hotshoe.train.model import context_tokens, load_tokenizer
     from hotshoe.train.prepare import prepare
     from hotshoe.train.recipes import RECIPES
+    from hotshoe.train.trackers import check_trackers
 
+    check_trackers(config.training.trackers)
     machine = detect(threads=config.training.threads)
     tokenizer = load_tokenizer(base.folder)
     data = prepare(
@@ -130,6 +133,7 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
     from hotshoe.train.model import load_base, merged
     from hotshoe.train.recipes import RECIPES
     from hotshoe.train.scratch import scratch_for
+    from hotshoe.train.trackers import tracked
 
     config, tokenizer = desk.config, desk.tokenizer
     exam = desk.exam if together.first else None
@@ -154,9 +158,13 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
     progress.stage("Train")
     inputs = inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents)
     keep = config.training.checkpoint_every_steps is not None
-    with scratch_for(out, inputs, keep=keep, first=together.first) as scratch:
+    with scratch_for(out, inputs, keep=keep, first=together.first) as scratch, tracked(out):
         lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress, examine)
         learned = recipe.learn(lesson)
+    if learned.weights is not None and together.first:
+        # What was sharded stays so: the adapter goes onto a base of this process alone.
+        adapted = recipe.begin(load_base(desk.base.folder, desk.machine), config, desk.parents)
+        adapted.load_state_dict(learned.weights, strict=False)
     if exam is not None:
         progress.stage("Ask the adapter")
         with merged(adapted):

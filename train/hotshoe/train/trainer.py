@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,12 @@ from hotshoe.train.checks import checking
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.evaluate import mean_loss
 from hotshoe.train.lesson import Learned, Lesson
+from hotshoe.train.memory import memory_explained
 from hotshoe.train.model import Model, trainable_parameters
+from hotshoe.train.processes import gathered, processes
 from hotshoe.train.progress import Progress
+
+_PATIENCE_SECONDS = 6 * 3600
 
 
 def default_learning_rate(hidden_size: int) -> float:
@@ -63,7 +66,10 @@ def common_arguments(lesson: Lesson) -> dict[str, Any]:
         "save_steps": saving or 500,
         "save_total_limit": 2,
         "report_to": list(training.trackers) or "none",
+        "run_name": lesson.config.publish.adapter or lesson.config.recipe,
         "disable_tqdm": True,
+        # The first process asks the base while the others wait for it.
+        "ddp_timeout": _PATIENCE_SECONDS,
     }
 
 
@@ -74,23 +80,16 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
     default: the training rows as they are.
     Raises Refused at the first loss or gradient that is not finite, naming the rows of that step.
     """
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    places = places or [row.where for row in lesson.data.train.rows]
-    # The loader reads one batch ahead.
-    kept = lesson.config.training.accumulate_batches + 1
-    remembering = _Remembering(trainer.data_collator, places, kept)
-    trainer.data_collator = remembering
-    trainer.add_callback(_watch(lesson.progress, remembering.rows))
+    watch(trainer, lesson, places or [row.where for row in lesson.data.train.rows])
     check = None
     if lesson.config.training.check_every_steps is not None and lesson.data.validation:
         check = _checking(lesson)
         trainer.add_callback(check)
     if lesson.config.training.lora_plus_ratio is not None:
         trainer.optimizer = _lora_plus(trainer, lesson)
-    with memory_explained(lesson):
+    with memory_explained(_advice(lesson)):
         trainer.train(resume_from_checkpoint=_last_checkpoint(lesson.scratch))
+    weights = gathered(trainer, processes())
     best = check.best() if check else None
     return Learned(
         steps=int(trainer.state.global_step),
@@ -100,7 +99,24 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
         dtype=lesson.machine.dtype,
         checks=tuple(check.checks) if check else (),
         kept_step=best.step if best else int(trainer.state.global_step),
+        weights=weights,
     )
+
+
+def watch(trainer: Any, lesson: Lesson, places: Sequence[str]) -> None:
+    """Let a trl trainer report every step, and stop it at the first loss or gradient that is not finite.
+
+    places: where each row comes from, by the number in the data set's column `row`. The trainer raises
+    Refused, which names the rows of that step.
+    """
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    # The loader reads one batch ahead.
+    kept = lesson.config.training.accumulate_batches + 1
+    remembering = _Remembering(trainer.data_collator, places, kept)
+    trainer.data_collator = remembering
+    trainer.add_callback(_watch(lesson.progress, remembering.rows))
 
 
 def drop_reference(model: Model) -> None:
@@ -109,21 +125,14 @@ def drop_reference(model: Model) -> None:
         model.delete_adapter("ref")
 
 
-@contextmanager
-def memory_explained(lesson: Lesson) -> Iterator[None]:
-    """Turn running out of memory into an error that says which knob to turn."""
-    import torch
-
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        training = lesson.config.training
-        longest = max((len(row.ids) for row in lesson.data.train.sequences), default=0)
-        raise Refused(
-            f"out of memory with {training.batch_rows} rows of up to {longest} tokens at once: halve "
-            "training.batch_rows and double training.accumulate_batches (the same steps), then lower "
-            'lora.last_layers, then set quantize = "nf4"'
-        ) from error
+def _advice(lesson: Lesson) -> str:
+    training = lesson.config.training
+    longest = max((len(row.ids) for row in lesson.data.train.sequences), default=0)
+    return (
+        f"with {training.batch_rows} rows of up to {longest} tokens at once: halve training.batch_rows and "
+        "double training.accumulate_batches (the same steps), then lower lora.last_layers, then set "
+        'quantize = "nf4"'
+    )
 
 
 def _lora_plus(trainer: Any, lesson: Lesson) -> Any:
@@ -160,7 +169,7 @@ class _Remembering:
         return self._collate([{k: v for k, v in example.items() if k != "row"} for example in examples])
 
     def rows(self) -> Sequence[str]:
-        return [self._places[number] for batch in self._batches for number in batch]
+        return list(dict.fromkeys(self._places[number] for batch in self._batches for number in batch))
 
 
 def _watch(progress: Progress, rows: Callable[[], Sequence[str]]) -> Any:
