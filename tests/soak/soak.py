@@ -39,6 +39,10 @@ SERVE = (
 )
 """Fewer slots and places in memory than adapters, and a cache too small for all answers at once."""
 
+SMALL_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""oneDNN keeps code for every size of a batch that it has seen, 1,024 of them and 0.4 MB each: for an hour
+that looks like a leak. So few are kept here that it is full at once, and what grows then is one."""
+
 STILL_SECONDS = 30.0
 ORPHAN_SECONDS = 10.0
 JUDGED_SECONDS = 120.0
@@ -102,12 +106,12 @@ async def soak(plan: Plan, folder: Path, console: Console) -> Result:
         world = World(folder, base, registry, oracle, iter(voices.items()))
         furnish(world)
         arguments = ["--base", str(base.folder), "--tenants", str(world.tenants_file), *SERVE]
-        places = {
+        environment = SMALL_CACHES | {
             "HOTSHOE_REGISTRY": str(world.registry_folder),
             "HOTSHOE_CACHE": str(folder / "server-cache"),
         }
         ledger = ["--ledger", str(folder / "usage.sqlite")]
-        with hotshoe_serve(folder, *arguments, *ledger, environment=places) as server:
+        with hotshoe_serve(folder, *arguments, *ledger, environment=environment) as server:
             return await _soaked(plan, server, world, console)
 
 
