@@ -72,7 +72,10 @@ def test_a_manifest_with_one_field_of_any_other_json_is_read_or_tampered(data: s
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "../up", "a/../../b", "a\\b", "C:/x", "a/./b", "a//b", "a/", ".", "a\0b", "c:x"],
+    [
+        *("", "/etc/passwd", "../up", "a/../../b", "a\\b", "C:/x", "a/./b", "a//b", "a/", ".", "a\0b", "c:x"),
+        *("a\x1b[31mb", "a\nb", "a\u202eb", "x" * 256),
+    ],
 )
 def test_a_path_that_could_leave_the_folder_is_tampered(path: str) -> None:
     with pytest.raises(Tampered, match="plain relative path"):
@@ -86,6 +89,9 @@ def test_a_path_that_could_leave_the_folder_is_tampered(path: str) -> None:
         ({"rank": -1}, "whole number"),
         ({"rank": True}, "whole number"),
         ({"rank": 8.0}, "whole number"),
+        ({"rank": 2**63}, "whole number"),
+        ({"alpha": 10**400}, "too large"),
+        ({"metrics": {"loss": 10**400}}, "too large"),
         ({"alpha": "16"}, "finite number"),
         ({"metrics": {"loss": None}}, "finite number"),
         ({"metrics": []}, "object"),
@@ -131,8 +137,9 @@ def test_a_number_that_is_not_finite_is_not_written() -> None:
         _manifest(metrics={"loss": math.nan}).canonical()
 
 
-def test_paths_that_differ_only_in_case_are_tampered() -> None:
-    twice = (FileEntry("Weights", 1, SHA), FileEntry("weights", 1, SHA))
+@pytest.mark.parametrize(("one", "other"), [("Weights", "weights"), ("caf\u00e9", "cafe\u0301")])
+def test_paths_that_some_systems_take_for_the_same_are_tampered(one: str, other: str) -> None:
+    twice = (FileEntry(one, 1, SHA), FileEntry(other, 1, SHA))
     with pytest.raises(Tampered, match="twice"):
         Manifest.parse(_manifest(files=twice).canonical())
 

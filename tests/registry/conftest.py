@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.adapters import make_base
+from support.adapters import SUPPORT, make_base
 from support.desk import Desk
 from support.outage import FailingStore
 
@@ -48,3 +48,12 @@ def open_remote(line: FailingStore, tmp_path: Path) -> Iterator[Callable[[], Reg
     yield open_one
     for registry in opened:
         registry.close()
+
+
+@pytest.fixture
+def used(desk: Desk) -> Desk:
+    """A registry with acme/support@v1 and v2, and prod moved from one to the other."""
+    for seed in (1, 2):
+        desk.publish(seed)
+        desk.registry.promote(SUPPORT, "prod", seed)
+    return desk

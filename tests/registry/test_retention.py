@@ -9,6 +9,8 @@ from support.adapters import SUPPORT, ref
 from support.desk import Desk
 
 from hotshoe.adapter.errors import InvalidRequest, VersionNotFound
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry import Move, Registry
 from hotshoe.registry.retention import Retention, collect, expired
 
 
@@ -58,6 +60,25 @@ def test_a_collection_frees_the_bytes_and_keeps_the_log(five: Desk) -> None:
     five.registry.fetch(five.registry.resolve(ref("acme/support@v1")))
     assert five.registry.verify().entries == 9
     assert collect(five.registry, Retention(last=1, days=30)).versions == ()
+
+
+class Busy(Registry):
+    """A registry in which somebody promotes v3 right after its history was looked at."""
+
+    def __init__(self, opened: Registry) -> None:
+        vars(self).update(vars(opened))
+
+    def history(self, name: AdapterName, alias: str | None = None) -> list[Move]:
+        before = super().history(name, alias)
+        self.promote(name, "staging", 3)
+        return before
+
+
+def test_what_is_promoted_during_a_collection_stays_and_the_others_go(five: Desk) -> None:
+    collected = collect(Busy(five.registry), Retention(last=1, days=30), dry_run=False)
+    assert [version.number for version in collected.versions] == [4]
+    assert collected.freed_bytes > 4000
+    five.registry.fetch(five.registry.resolve(ref("acme/support@staging")))
 
 
 def test_keeping_nothing_is_refused() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hotshoe.adapter.errors import RegistryUnavailable
 from hotshoe.adapter.reference import AdapterName
-from hotshoe.registry.store import Files, Refs, Store
+from hotshoe.registry.store import Files, Progress, Refs, Store, unseen
 from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Proof, Publication
 
 
@@ -85,8 +85,8 @@ class FailingStore:
     ) -> tuple[list[Change], str]:
         return self._line("changes").changes(cursor, adapters)
 
-    def verify(self, head: str | None = None) -> Proof:
-        return self._line("verify").verify(head)
+    def verify(self, head: str | None = None, progress: Progress = unseen) -> Proof:
+        return self._line("verify").verify(head, progress)
 
     def close(self) -> None:
         self._store.close()

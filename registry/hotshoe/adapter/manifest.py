@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -21,6 +22,7 @@ from hotshoe.adapter.errors import Tampered
 MANIFEST_PATH = ".hotshoe/manifest.json"
 SCHEMA = 1
 MAX_MANIFEST_BYTES = 4 << 20
+MAX_PATH_CHARACTERS = 255
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -123,10 +125,12 @@ class Manifest:
             manifest.canonical()  # JSON can hide half a surrogate or an infinite number in free fields.
         except Tampered:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise Tampered(f"manifest is not readable: {type(error).__name__}: {error}") from error
-        if len({f.path.casefold() for f in manifest.files}) != len(manifest.files):
-            raise Tampered("manifest lists the same path twice (upper and lower case count as the same)")
+        if len({unicodedata.normalize("NFC", f.path).casefold() for f in manifest.files}) != len(
+            manifest.files
+        ):
+            raise Tampered("manifest lists the same path twice, as some systems read it (case, accents)")
         return manifest
 
 
@@ -141,8 +145,8 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"expected a whole number, found {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise TypeError(f"expected a whole number, found {str(value)[:40]!r}")
     return value
 
 
@@ -179,9 +183,10 @@ def _safe_path(value: object) -> str:
         or path.is_absolute()
         or ".." in path.parts
         or "\\" in text
-        or "\0" in text
+        or not text.isprintable()
+        or len(text) > MAX_PATH_CHARACTERS
         or str(path) != text
         or re.match(r"[A-Za-z]:", text)
     ):
-        raise ValueError(f"{text!r} is not a plain relative path")
+        raise ValueError(f"{text[:80]!r} is not a plain relative path")
     return text

@@ -18,6 +18,8 @@ from hotshoe.adapter.errors import InvalidReference
 DEFAULT_ALIAS = "prod"
 RESERVED_ALIASES = frozenset({"main", "head", "refs"})
 
+MAX_NUMBER = 999_999_999
+
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -11,10 +11,7 @@ from datetime import datetime
 
 from hotshoe.adapter.errors import AliasNotFound, InvalidRequest, Refused
 from hotshoe.adapter.reference import Alias
-from hotshoe.registry.values import Move, Target, targets_text
-
-MAX_TARGETS = 8
-MAX_WEIGHT = 10_000
+from hotshoe.registry.values import MAX_TARGETS, MAX_WEIGHT, Move, Target, targets_text
 
 _SHARE = re.compile(r"v([1-9][0-9]{0,8}):([1-9][0-9]{0,4})")
 

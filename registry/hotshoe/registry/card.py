@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hotshoe.adapter.manifest import Manifest
-from hotshoe.registry.values import tags_of
+from hotshoe.registry.tags import tags_of
 
 CARD_PATH = "README.md"
 HOTSHOE_TAG = "hotshoe"

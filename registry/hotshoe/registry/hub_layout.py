@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from hotshoe.adapter.errors import HotshoeError, Tampered
 from hotshoe.adapter.manifest import Manifest
-from hotshoe.adapter.reference import AdapterName, Alias, VersionNumber, parse_selector
+from hotshoe.adapter.reference import MAX_NUMBER, AdapterName, Alias, VersionNumber, parse_selector
 from hotshoe.registry.card import CARD_PATH
 from hotshoe.registry.store import Refs
 from hotshoe.registry.values import ALIAS_PATH, Marker, Publication, targets_text
@@ -66,8 +66,10 @@ class PublicationNote:
             raw = json.loads(text)
             at = datetime.fromisoformat(raw["at"]).astimezone(UTC)
             said = Publication(str(raw["actor"]), str(raw["message"]), at, str(raw["manifest_sha256"]))
-            return cls(str(raw["id"]), int(raw["number"]), said)
-        except (ValueError, KeyError, TypeError, RecursionError):
+            raw["actor"].encode(), raw["message"].encode()  # JSON can hide half a surrogate.
+            number = int(raw["number"])
+            return cls(str(raw["id"]), number, said) if 1 <= number <= MAX_NUMBER else None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return None
 
 

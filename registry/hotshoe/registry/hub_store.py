@@ -17,7 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from hotshoe.adapter.errors import AdapterNotFound, InvalidReference, InvalidRequest, VersionNotFound
+from hotshoe.adapter.errors import (
+    AdapterNotFound,
+    InvalidReference,
+    InvalidRequest,
+    Refused,
+    VersionNotFound,
+)
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import hub_alias, hub_publish, hub_verify
@@ -26,7 +32,8 @@ from hotshoe.registry.hub import PUBLIC_ENDPOINT, Hub
 from hotshoe.registry.hub_layout import PublicationNote, refs_from
 from hotshoe.registry.hub_url import HubPlace
 from hotshoe.registry.hub_watch import Lookout
-from hotshoe.registry.store import Files, Refs
+from hotshoe.registry.store import Files, Progress, Refs, unseen
+from hotshoe.registry.tags import tags_of
 from hotshoe.registry.values import (
     AdapterSummary,
     Change,
@@ -35,7 +42,6 @@ from hotshoe.registry.values import (
     Proof,
     Publication,
     check_retirable,
-    tags_of,
     targets_text,
 )
 from hotshoe.registry.webhook import SECRET_VARIABLE, WebhookReceiver
@@ -154,9 +160,14 @@ class HubStore:
         refs = self.refs(adapter)
         if number not in refs.versions:
             raise VersionNotFound(f"{adapter} has no version v{number} in {self.url}")
-        heads = [self.move(adapter, alias, etag) for alias, etag in refs.aliases.items()]
-        check_retirable(adapter, number, refs.newest, heads)
+        self._check_retirable(refs, number)
         self._hub.untag(str(adapter), f"v{number}")
+        try:
+            # Asking and deleting are two requests here, between which somebody may have promoted it.
+            self._check_retirable(self.refs(adapter), number)
+        except Refused:
+            self._hub.tag(str(adapter), f"v{number}", refs.versions[number])
+            raise
 
     def sweep(self) -> int:
         """Nothing: the Hub keeps its own house, and history is never rewritten."""
@@ -172,13 +183,18 @@ class HubStore:
         """Somebody (a webhook) says that the adapter's refs moved: `changes` looks at once."""
         self._lookout.hint(adapter)
 
-    def verify(self, head: str | None = None) -> Proof:
+    def verify(self, head: str | None = None, progress: Progress = unseen) -> Proof:
         if head is not None:
             raise InvalidRequest(
                 f"{self.url} has no head to compare with: every adapter there is a git repo of its own; "
                 "verify it without one"
             )
-        return Proof(sum(hub_verify.verify(self, adapter) for adapter in self._names()))
+        names, entries = self._names(), 0
+        for done, adapter in enumerate(names):
+            progress(done, len(names))
+            entries += hub_verify.verify(self, adapter)
+        progress(len(names), len(names))
+        return Proof(entries)
 
     def close(self) -> None:
         """Stop listening for webhooks. (The connections are huggingface_hub's, one client a process.)"""
@@ -195,6 +211,10 @@ class HubStore:
                 secret = os.environ.get(SECRET_VARIABLE, "")
                 self._webhooks = WebhookReceiver(secret, self.hint, host=host, port=port)
                 self._webhooks.start()
+
+    def _check_retirable(self, refs: Refs, number: int) -> None:
+        heads = [self.move(refs.adapter, alias, etag) for alias, etag in refs.aliases.items()]
+        check_retirable(refs.adapter, number, refs.newest, heads)
 
     def _repo(self, adapter: AdapterName) -> str:
         if adapter.org not in self._place.orgs:

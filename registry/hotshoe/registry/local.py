@@ -10,6 +10,7 @@ bytes that nobody can reach, which `sweep` deletes; a death after it leaves the 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from sqlite3 import Connection
 from hotshoe.adapter.errors import (
     AdapterNotFound,
     Conflict,
+    InvalidRequest,
     RegistryUnavailable,
     Tampered,
     VersionNotFound,
@@ -29,7 +31,7 @@ from hotshoe.registry import local_events as events
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.local_blobs import ROOM, Blobs
 from hotshoe.registry.local_index import Index, append_event
-from hotshoe.registry.store import Files, Refs
+from hotshoe.registry.store import Files, Progress, Refs, unseen
 from hotshoe.registry.values import (
     AdapterSummary,
     Change,
@@ -41,6 +43,7 @@ from hotshoe.registry.values import (
     targets_text,
 )
 
+_CURSOR = re.compile(r"[0-9]{1,18}")
 _FILES_OF = (
     "FROM file f JOIN version v ON v.tree = f.tree JOIN adapter a ON a.id = v.adapter "
     "WHERE f.tree = ? AND a.name = ?"
@@ -59,7 +62,9 @@ class LocalStore:
                 f"no registry can be kept in {self._folder}: {error.strerror}; name a folder that this user "
                 "may write to, with --registry or HOTSHOE_REGISTRY"
             ) from error
-        self._index = Index(self._folder / "index.sqlite")
+        # Bytes without an index are a registry that lost it: to begin anew would give its numbers again, and
+        # the next sweep would take the bytes.
+        self._index = Index(self._folder / "index.sqlite", new=self._blobs.empty())
 
     @property
     def url(self) -> str:
@@ -79,13 +84,7 @@ class LocalStore:
             "SELECT a.id, a.name, count(*), max(v.number), v.summary FROM version v JOIN adapter a "
             "ON a.id = v.adapter WHERE NOT v.retired GROUP BY a.id ORDER BY a.name"
         ):
-            yield AdapterSummary(
-                AdapterName.parse(name),
-                latest,
-                count,
-                aliases.get(adapter, {}),
-                **events.summary_fields(summary),
-            )
+            yield events.summary(name, latest, count, aliases.get(adapter, {}), summary)
 
     def refs(self, adapter: AdapterName) -> Refs:
         rows = self._index.rows(
@@ -249,6 +248,8 @@ class LocalStore:
     ) -> tuple[list[Change], str]:
         if cursor is None:
             return [], str(self._index.rows("SELECT coalesce(max(seq), 0) FROM event")[0][0])
+        if not _CURSOR.fullmatch(cursor):
+            raise InvalidRequest(f"{cursor[:40]!r} is no cursor that this registry gave: begin with none")
         rows = self._index.rows("SELECT seq, etag, body FROM event WHERE seq > ? ORDER BY seq", int(cursor))
         changes = [events.change(etag, body) for _, etag, body in rows]
         return (
@@ -256,11 +257,11 @@ class LocalStore:
             str(rows[-1][0]) if rows else cursor,
         )
 
-    def verify(self, head: str | None = None) -> Proof:
+    def verify(self, head: str | None = None, progress: Progress = unseen) -> Proof:
         # Imported here: it is needed rarely, and never in a hurry.
         from hotshoe.registry.local_verify import verify_store
 
-        return verify_store(self._index, self._blobs, self.url, head)
+        return verify_store(self._index, self._blobs, self.url, head, progress)
 
     def close(self) -> None:
         self._index.close()

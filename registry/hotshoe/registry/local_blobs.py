@@ -31,6 +31,10 @@ class Blobs:
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(exist_ok=True)
 
+    def empty(self) -> bool:
+        """Is there no blob at all?"""
+        return next(self._blobs.iterdir(), None) is None
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """A private folder on the same disk; a lock beside it tells the sweeper that its owner lives."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from hotshoe.adapter.errors import InvalidReference, Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry.store import Files
-from hotshoe.registry.values import Change, Marker, Move, Publication, tags_of
+from hotshoe.registry.tags import tags_of
+from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Publication
 
 Entry = tuple[str, int, str]
 """A file of a tree: path, size in bytes, sha256."""
@@ -50,29 +53,32 @@ def commit_of(adapter: AdapterName, number: int, files: Sequence[Entry]) -> str:
 
 
 def publication(body: str) -> Publication:
-    """The publication that a version's event tells of."""
-    raw = json.loads(body)["publication"]
-    return Publication(
-        raw["actor"], raw["message"], datetime.fromisoformat(raw["at"]), raw["manifest_sha256"]
-    )
+    """The publication that a version's event tells of; Tampered for a body that tells of none."""
+    with _as_written():
+        raw = json.loads(body)["publication"]
+        return Publication(
+            raw["actor"], raw["message"], datetime.fromisoformat(raw["at"]), raw["manifest_sha256"]
+        )
 
 
 def move(etag: str, body: str) -> Move:
-    """The move that an alias's event tells of."""
-    raw = json.loads(body)
-    adapter = AdapterName.parse(raw["adapter"])
-    return Move(adapter, raw["alias"], etag, Marker.parse(raw["marker"].encode(), adapter))
+    """The move that an alias's event tells of; Tampered for a body that tells of none."""
+    with _as_written():
+        raw = json.loads(body)
+        adapter = AdapterName.parse(raw["adapter"])
+        return Move(adapter, raw["alias"], etag, Marker.parse(raw["marker"].encode(), adapter))
 
 
 def change(etag: str, body: str) -> Change | None:
-    """What watchers are told of an event; None for one that changes nothing for them."""
-    raw = json.loads(body)
-    adapter = AdapterName.parse(raw["adapter"])
-    if raw["kind"] == "alias":
-        return Change(adapter, raw["alias"], etag)
-    if raw["kind"] == "version":
-        return Change(adapter, "", f"v{raw['number']}")
-    return None
+    """What watchers are told of an event, None for one that changes nothing for them; Tampered."""
+    with _as_written():
+        raw = json.loads(body)
+        adapter = AdapterName.parse(raw["adapter"])
+        if raw["kind"] == "alias":
+            return Change(adapter, raw["alias"], etag)
+        if raw["kind"] == "version":
+            return Change(adapter, "", f"v{raw['number']}")
+        return None
 
 
 def summary_of(files: Files) -> str:
@@ -84,10 +90,24 @@ def summary_of(files: Files) -> str:
     return _canonical(base=manifest.base.repo, metrics=dict(manifest.metrics), tags=list(tags_of(manifest)))
 
 
-def summary_fields(text: str) -> dict[str, Any]:
-    """Those fields of an AdapterSummary that `summary_of` kept."""
-    raw = json.loads(text)
-    return {"base": raw["base"], "metrics": raw["metrics"], "tags": tuple(raw["tags"])}
+def summary(name: str, latest: int, versions: int, aliases: Mapping[str, str], kept: str) -> AdapterSummary:
+    """A line of a listing, `kept` being what `summary_of` said of the newest version; Tampered."""
+    with _as_written():
+        raw = json.loads(kept)
+        fields = raw["base"], raw["metrics"], tuple(raw["tags"])
+        return AdapterSummary(AdapterName.parse(name), latest, versions, aliases, *fields)
+
+
+@contextlib.contextmanager
+def _as_written() -> Iterator[None]:
+    """Say of what the index holds that it is not what was put there, where it cannot be read."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidReference) as error:
+        raise Tampered(
+            f"the index holds something that Hotshoe did not write ({type(error).__name__}: "
+            f"{str(error)[:80]}): `hotshoe verify` says where; restore a backup"
+        ) from error
 
 
 def _canonical(**document: Any) -> str:

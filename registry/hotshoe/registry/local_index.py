@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hotshoe.adapter.errors import HotshoeError, Refused, RegistryUnavailable
+from hotshoe.adapter.errors import HotshoeError, Refused, RegistryUnavailable, Tampered
 from hotshoe.registry.locks import file_lock
 
 SCHEMA = 1
 GENESIS = "0" * 64
 _BUSY_SECONDS = 30
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+"""SQLite's words for a file that is not what was written. The last one stands for a missing table, too."""
+
 
 _TABLES = """
 CREATE TABLE adapter (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -52,8 +55,10 @@ CREATE TABLE alias (
 class Index:
     """Two connections to one SQLite file: a writer's, and a reader's that a long write does not hold up."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, new: bool = True) -> None:
+        """new: whether to make it where it is missing; otherwise that is Tampered."""
         self._path = path
+        self._new = new
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.Lock()
         with self._told_apart():
@@ -123,6 +128,11 @@ class Index:
             raise Refused(
                 f"registry {self._path.parent} has schema {found}, this hotshoe reads {SCHEMA}: upgrade"
             )
+        if not self._new:
+            raise Tampered(
+                f"registry {self._path.parent} has lost its {self._path.name}, which says what its bytes "
+                "are: restore that from a backup, or mirror another registry into a new folder"
+            )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(f"BEGIN IMMEDIATE;{_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
 
@@ -138,6 +148,12 @@ class Index:
         except HotshoeError:
             raise
         except (sqlite3.Error, TimeoutError) as error:
+            # The lowest byte is the kind; what stands over it tells more.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                raise Tampered(
+                    f"the index of registry {self._path.parent} is damaged: {error}; restore "
+                    f"{self._path.name} from a backup, or mirror another registry into a new folder"
+                ) from error
             raise RegistryUnavailable(
                 f"registry {self._path.parent} cannot be used now: {error}; see that its folder is on a "
                 "local disk with room, that this user may write there, and try again"

@@ -7,19 +7,23 @@ from them. For that somebody must have noted a head elsewhere; see `verify_store
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from sqlite3 import Connection
 from typing import TypeVar
 
-from hotshoe.adapter.errors import Tampered
+from hotshoe.adapter.errors import InvalidRequest, Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import local_events as events
 from hotshoe.registry.local_blobs import Blobs
 from hotshoe.registry.local_events import Entry
 from hotshoe.registry.local_index import GENESIS, Index, chained
+from hotshoe.registry.store import Progress, unseen
 from hotshoe.registry.values import Proof, targets_text
+
+_HEAD = re.compile(r"[0-9a-f]{64}")
 
 _Named = tuple[str, int]
 """An adapter's name, and the number of one of its versions."""
@@ -51,17 +55,24 @@ class _Told:
         return ((named, each) for named, each in self.versions.items() if named not in self.retired)
 
 
-def verify_store(index: Index, blobs: Blobs, url: str, head: str | None = None) -> Proof:
+def verify_store(
+    index: Index, blobs: Blobs, url: str, head: str | None = None, progress: Progress = unseen
+) -> Proof:
     """Raise Tampered at the first thing that is not as it was written.
 
     head: of an earlier proof, noted elsewhere; the log must still hold it, or it was cut off or replaced.
+    InvalidRequest for what is no head.
     """
+    if head is not None and not _HEAD.fullmatch(head):
+        raise InvalidRequest(
+            f"{head[:80]!r} is no head: give the 64 hex digits that `hotshoe verify` printed"
+        )
     with index.snapshot() as connection:
         told = _read_log(connection, url, head)
         _check_aliases(connection, told)
         _check_versions(connection, told)
         _check_files(connection, told)
-        _check_bytes(index, blobs, told)
+        _check_bytes(index, blobs, told, progress)
         _check_summaries(connection, blobs, told)
     return Proof(told.count, told.head)
 
@@ -150,18 +161,23 @@ def _check_files(connection: Connection, told: _Told) -> None:
         raise Tampered(f"the index holds files of {tree[:12]}, which is no version, or one that was retired")
 
 
-def _check_bytes(index: Index, blobs: Blobs, told: _Told) -> None:
-    seen: set[tuple[int, str]] = set()
+def _check_bytes(index: Index, blobs: Blobs, told: _Told, progress: Progress) -> None:
+    # The same bytes in many versions are one blob, and read once.
+    wanted: dict[tuple[int, str], tuple[str, str, int]] = {}
     for (name, number), each in told.live():
         for path, size, sha256 in each.files:
-            if (size, sha256) in seen or blobs.is_whole(sha256, size):
-                seen.add((size, sha256))
-            elif index.rows("SELECT 1 FROM file WHERE sha256 = ?", sha256):
-                # Otherwise it was retired and swept since the proof began.
-                raise Tampered(
-                    f"{path} of {name}@v{number} is gone, or not the bytes that were published: publish "
-                    "the same files again, or restore a backup"
-                )
+            wanted.setdefault((size, sha256), (path, name, number))
+    done, whole = 0, sum(size for size, _ in wanted)
+    for (size, sha256), (path, name, number) in wanted.items():
+        progress(done, whole)
+        done += size
+        # One that is missing was retired and swept since the proof began, if nothing names it any more.
+        if not blobs.is_whole(sha256, size) and index.rows("SELECT 1 FROM file WHERE sha256 = ?", sha256):
+            raise Tampered(
+                f"{path} of {name}@v{number} is gone, or not the bytes that were published: publish the same "
+                "files again, or restore a backup"
+            )
+    progress(whole, whole)
 
 
 def _check_summaries(connection: Connection, blobs: Blobs, told: _Told) -> None:

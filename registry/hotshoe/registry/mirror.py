@@ -14,6 +14,7 @@ from hotshoe.adapter.errors import AdapterNotFound, Refused
 from hotshoe.adapter.manifest import MANIFEST_PATH
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
+from hotshoe.registry.publishing import Draft
 from hotshoe.registry.registry import Registry
 from hotshoe.registry.store import Refs, Staged, Store
 from hotshoe.registry.values import Move, Target, VersionState
@@ -31,8 +32,8 @@ class Mirrored:
 def mirror(source: Registry, target: Registry, adapters: Collection[AdapterName] | None = None) -> Mirrored:
     """Copy adapters (None: all) from `source` to `target`, verified on the way.
 
-    Raises Refused for an adapter that went another way in the target: a number there has other content,
-    or an alias other moves.
+    Raises Refused for an adapter that went another way in the target (a number there has other content,
+    or an alias other moves), and Untrusted for a version that the target's trust policy does not take.
     """
     names = [summary.adapter for summary in source.adapters()] if adapters is None else adapters
     versions: list[Version] = []
@@ -53,7 +54,7 @@ def _copy_versions(source: Registry, target: Registry, name: AdapterName) -> lis
         elif number < there.newest:
             continue  # Retired in the target, which may keep less.
         else:
-            commit = _copy_version(source, target.store, state, there.newest)
+            commit = _copy_version(source, target, state, there.newest)
             copied.append(replace(state.version, commit=commit))
             there = target.store.refs(name)
     return copied
@@ -68,9 +69,9 @@ def _check_same(target: Registry, there: Refs, state: VersionState) -> None:
         )
 
 
-def _copy_version(source: Registry, store: Store, state: VersionState, newest: int) -> str:
+def _copy_version(source: Registry, target: Registry, state: VersionState, newest: int) -> str:
     version, manifest = state.version, state.manifest
-    with source.fetched(version) as folder, store.staging() as staging:
+    with source.fetched(version) as folder, target.store.staging() as staging:
         files: dict[str, Staged | bytes] = {MANIFEST_PATH: manifest.canonical()}
         for entry in manifest.files:
             files[entry.path] = Staged(
@@ -80,7 +81,8 @@ def _copy_version(source: Registry, store: Store, state: VersionState, newest: i
         for path in source.store.tree(version.adapter, version.commit):
             if path not in files and path.startswith(".hotshoe/") and path in UNLISTED:
                 files[path] = source.store.read(version.adapter, version.commit, path)
-        return store.add_version(
+        target.check_draft(version.adapter, Draft(manifest, files))
+        return target.store.add_version(
             version.adapter, files, state.publication, newest=newest, number=version.number
         )
 
@@ -102,12 +104,11 @@ def _copy_moves(source: Registry, target: Registry, name: AdapterName) -> list[M
             )
         etag = done[-1].etag if done else None
         for move in moves[len(done) :]:
-            marker = replace(
-                move.marker,
-                previous=etag,
-                to=_targets_in(there, move.to),
-                before=_targets_in(there, move.before),
-            )
+            to, before = _targets_in(there, move.to), _targets_in(there, move.before)
+            for each in to:
+                if each.version.number in there.versions:
+                    target.check_trust(each.version)
+            marker = replace(move.marker, previous=etag, to=to, before=before)
             etag = target.store.move_alias(name, alias, marker, expected=etag)
             copied.append(Move(name, alias, etag, marker))
     return copied

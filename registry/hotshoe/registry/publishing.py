@@ -11,6 +11,7 @@ import hashlib
 import logging
 import mmap
 import shutil
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,14 +31,18 @@ from hotshoe.registry.base import BaseModel
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.durable import sync
 from hotshoe.registry.inspect import README_FILE, inspect, version_files
+from hotshoe.registry.inspect.findings import Malformed, unservable
+from hotshoe.registry.inspect.folder import open_regular
 from hotshoe.registry.promotion import ATTEMPTS, pause
 from hotshoe.registry.store import Files, Refs, Staged, Store
+from hotshoe.registry.tags import tagged
 from hotshoe.registry.values import Publication
 from hotshoe.registry.verification import SIGNATURE_PATH
 
 if TYPE_CHECKING:
     from hotshoe.registry.signing import SigningKey
 
+_CHUNK_BYTES = 1 << 20
 _ROOM = "see that it can be read, and for room"
 
 log = logging.getLogger(__name__)
@@ -56,12 +61,15 @@ class Draft:
         return replace(self, files={**self.files, SIGNATURE_PATH: signature})
 
 
-def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, staging: Path) -> Draft:
+def draft_version(
+    folder: Path, name: AdapterName, base: BaseModel | None, staging: Path, tags: Collection[str] = ()
+) -> Draft:
     """Copy a PEFT folder into `staging` and describe it.
 
     A manifest that the trainer left in the folder gives base, training facts, metrics and parent; what
     can be read from the files themselves is read from them. Raises InvalidRequest for a folder that names
-    no base, BaseMismatch where manifest and `base` differ, Unservable for what inspection finds.
+    no base and for a tag that is none, BaseMismatch where manifest and `base` differ, Unservable for what
+    inspection finds.
     """
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder: give the one that holds adapter_config.json")
@@ -71,8 +79,7 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
     wanted = [path for path in version_files(folder) if path != README_FILE]
     with using_disk(f"{folder} cannot be copied to be published", _ROOM):
         for path in wanted:
-            (staging / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / path, staging / path)
+            _copy(folder / path, staging / path)
     # Hashing, the disk and inspection take their time, and none needs another.
     with ThreadPoolExecutor(2) as aside:
         hashing = aside.submit(lambda: {path: _staged(staging / path) for path in wanted})
@@ -91,7 +98,7 @@ def draft_version(folder: Path, name: AdapterName, base: BaseModel | None, stagi
         alpha=inspection.alpha,
         targets=tuple(sorted(inspection.targets)),
         files=tuple(FileEntry(path, blob.size, blob.sha256) for path, blob in sorted(staged.items())),
-        training=trained.training if trained else {},
+        training=tagged(trained.training if trained else {}, tags),
         metrics=trained.metrics if trained else {},
         parent=trained.parent if trained else None,
     )
@@ -142,6 +149,16 @@ def _trained(folder: Path) -> Manifest | None:
         return None
     with path.open("rb") as file:
         return Manifest.parse(file.read(MAX_MANIFEST_BYTES + 1))
+
+
+def _copy(origin: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Opened so that what was a file when it was looked at is no link to somebody's secret by now.
+        with open_regular(origin) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+    except Malformed as broken:
+        raise unservable((broken.finding,)) from broken
 
 
 def _base_of(folder: Path, trained: Manifest | None, base: BaseModel | None) -> Base:

@@ -18,7 +18,7 @@ from hotshoe.registry.aliases import choose, move_at
 from hotshoe.registry.cache import Cache
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.search import Query, search
-from hotshoe.registry.store import Refs, Store
+from hotshoe.registry.store import Progress, Refs, Store, unseen
 from hotshoe.registry.values import (
     AdapterState,
     AdapterSummary,
@@ -194,12 +194,12 @@ class Reader:
             self._known.forget(adapter)
         return changes, following
 
-    def verify(self, head: str | None = None) -> Proof:
+    def verify(self, head: str | None = None, progress: Progress = unseen) -> Proof:
         """Prove that all is as it was written, or raise Tampered; in a folder every byte is hashed too.
 
         head: of an earlier proof, noted elsewhere. Without one a log whose end was cut off looks whole.
         """
-        return self.store.verify(head)
+        return self.store.verify(head, progress)
 
     def close(self) -> None:
         """Give back files and connections; closing twice is no error."""

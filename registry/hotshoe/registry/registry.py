@@ -7,7 +7,7 @@ twice happens once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from hotshoe.registry.store import Refs
 from hotshoe.registry.values import Move, Publication, Target
 
 if TYPE_CHECKING:
+    from hotshoe.registry.publishing import Draft
     from hotshoe.registry.signing import SigningKey
 
 
@@ -37,27 +38,34 @@ class Registry(Reader):
         base: BaseModel | None = None,
         actor: str = "",
         message: str = "",
+        tags: Collection[str] = (),
         sign_with: SigningKey | None = None,
     ) -> Version:
         """Make a PEFT folder the next version; the same content again is the version that it was.
 
-        sign_with: puts a signature beside the manifest. Raises InvalidRequest where nothing names the
-        base, BaseMismatch, Unservable for what inspection finds, Untrusted where the trust policy wants
-        another signature, RegistryUnavailable. Whatever it raises, no half version is left; send it again.
+        tags: words to be found by, beside those that the trainer gave it; they are part of the content.
+        sign_with: puts a signature beside the manifest. Raises InvalidRequest for a tag that is none and
+        where nothing names the base, BaseMismatch, Unservable for what inspection finds, Untrusted where the
+        trust policy wants another signature, RegistryUnavailable. Whatever it raises, no half version is
+        left; send it again.
         """
         # Imported here: who only reads should not wait for all that inspects.
         from hotshoe.registry.publishing import add_version, draft_version
 
         with self.store.staging() as staging:
-            draft = draft_version(folder, name, base, staging)
+            draft = draft_version(folder, name, base, staging, tags)
             if sign_with is not None:
                 draft = draft.signed(sign_with)
-            if self._trust is not None:
-                self._trust.check_draft(name, draft)
+            self.check_draft(name, draft)
             publication = Publication(actor or user(), message, datetime.now(UTC), draft.manifest.sha256)
             version = add_version(self.store, name, draft, publication)
         self._known.forget(name)
         return version
+
+    def check_draft(self, name: AdapterName, draft: Draft) -> None:
+        """Raise Untrusted for what the trust policy would not take once it is published."""
+        if self._trust is not None:
+            self._trust.check_draft(name, draft)
 
     def promote(
         self,

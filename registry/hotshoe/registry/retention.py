@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from hotshoe.adapter.errors import InvalidRequest
+from hotshoe.adapter.errors import InvalidRequest, NotFound, Refused
 from hotshoe.adapter.version import Version
 from hotshoe.registry.registry import Registry
 from hotshoe.registry.values import AdapterState, Move
@@ -46,9 +46,16 @@ def collect(registry: Registry, retention: Retention, *, dry_run: bool = True) -
         state, moves = registry.show(summary.adapter), registry.history(summary.adapter)
         gone += expired(state, moves, retention, now)
     if not dry_run:
-        for version in gone:
-            registry.store.retire(version.adapter, version.number)
+        gone = [version for version in gone if _retired(registry, version)]
     return Collected(tuple(gone), 0 if dry_run else registry.store.sweep(), dry_run)
+
+
+def _retired(registry: Registry, version: Version) -> bool:
+    try:
+        registry.store.retire(version.adapter, version.number)
+    except (Refused, NotFound):
+        return False  # Promoted, or let go by another collection, since it was looked at.
+    return True
 
 
 def expired(state: AdapterState, moves: Iterable[Move], retention: Retention, now: datetime) -> list[Version]:

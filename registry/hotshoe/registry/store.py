@@ -12,7 +12,7 @@ later; the change may or may not have happened), Unauthenticated, PermissionDeni
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,14 @@ class Staged:
 
 Files = Mapping[str, Staged | bytes]
 """A tree to be written: relative POSIX path to a staged file, or to the bytes themselves."""
+
+
+Progress = Callable[[int, int], None]
+"""Told while something long goes on: how much is done, and of how much."""
+
+
+def unseen(done: int, whole: int) -> None:
+    """The `Progress` that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +161,11 @@ class Store(Protocol):
         """
         ...
 
-    def verify(self, head: str | None = None) -> Proof:
+    def verify(self, head: str | None = None, progress: Progress = unseen) -> Proof:
         """Prove that all is as it was written; raise Tampered at the first thing that is not.
 
         head: of an earlier proof, which the log must still hold; InvalidRequest where there is no log.
+        progress: counts bytes, or adapters where no bytes are read.
         """
         ...
 

@@ -17,9 +17,14 @@ from hotshoe.adapter.version import Version
 ALIAS_PATH = ".hotshoe/alias.json"
 """Where a store that keeps aliases as trees (the Hub) writes the marker."""
 
+MAX_TARGETS = 8
+MAX_WEIGHT = 10_000
+"""How many versions an alias may split between, and the largest share of one."""
+
 MARKER_SCHEMA = 1
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 ACTIONS = ("promote", "rollback", "unset")
 
 
@@ -93,9 +98,9 @@ class Marker:
                 raise ValueError(f"action {raw['action']!r} is unknown")
             return cls(
                 action=raw["action"],
-                to=tuple(_target(adapter, target) for target in raw["to"]),
-                before=tuple(_target(adapter, target) for target in raw["before"]),
-                previous=raw["previous"],
+                to=_targets(adapter, raw["to"]),
+                before=_targets(adapter, raw["before"]),
+                previous=None if raw["previous"] is None else str(raw["previous"]),
                 actor=str(raw["actor"]),
                 reason=str(raw["reason"]),
                 promotion_id=str(raw["promotion_id"]),
@@ -103,7 +108,7 @@ class Marker:
             )
         except Tampered:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise Tampered(
                 f"alias marker of {adapter} is not readable: {type(error).__name__}: {error}"
             ) from error
@@ -248,12 +253,6 @@ class Proof:
     head: str = ""
 
 
-def tags_of(manifest: Manifest) -> tuple[str, ...]:
-    """The words a version was tagged with for searching, from `training.tags`."""
-    tags = manifest.training.get("tags", ())
-    return tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else ()
-
-
 def check_retirable(adapter: AdapterName, number: int, newest: int, heads: Iterable[Move]) -> None:
     """Raise Refused for the newest version, and for one that an alias points to."""
     if number == newest:
@@ -282,12 +281,20 @@ def _target_json(target: Target) -> dict[str, Any]:
     }
 
 
+def _targets(adapter: AdapterName, raw: list[Mapping[str, Any]]) -> tuple[Target, ...]:
+    if not isinstance(raw, list) or len(raw) > MAX_TARGETS:
+        raise ValueError(f"an alias points to at most {MAX_TARGETS} versions")
+    return tuple(_target(adapter, target) for target in raw)
+
+
 def _target(adapter: AdapterName, raw: Mapping[str, Any]) -> Target:
     tag, weight = raw["version"], raw["weight"]
-    if not isinstance(weight, int) or weight < 1:
-        raise ValueError(f"weight {weight!r} is not a whole number over 0")
+    if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MAX_WEIGHT:
+        raise ValueError(f"weight {str(weight)[:20]} is not a whole number from 1 to {MAX_WEIGHT}")
+    if not _VERSION.fullmatch(tag):
+        raise ValueError(f"{tag[:20]!r} is no version such as v7")
     commit, digest = str(raw["commit"]), str(raw["manifest_sha256"])
     # Both become names of folders: what is not hex could lead anywhere.
     if not _COMMIT.fullmatch(commit) or not _SHA256.fullmatch(digest):
         raise ValueError(f"commit {commit!r} with manifest {digest!r} is not 40 and 64 hex digits")
-    return Target(Version(adapter, int(tag.removeprefix("v")), commit, digest), weight)
+    return Target(Version(adapter, int(tag[1:]), commit, digest), weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hotshoe.adapter.errors import Tampered
@@ -15,6 +15,8 @@ SIGNATURE_PATH = ".hotshoe/signature.json"
 
 UNLISTED = frozenset({MANIFEST_PATH, SIGNATURE_PATH, "README.md", ".gitattributes"})
 """What a version's tree holds beside the files that its manifest lists; never loaded by an engine."""
+
+_TOLD = 5
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Of every file: path, size in bytes, time of change (ns), inode. The same while nobody touches a folder."""
@@ -34,7 +36,7 @@ def check_tree(version: Version, manifest: Manifest, tree: Collection[str]) -> N
     odd = sorted({entry.path for entry in manifest.files} ^ (set(tree) - UNLISTED))
     if odd:
         raise Tampered(
-            f"{version} has other files in the registry than its manifest lists, see {', '.join(odd)}: "
+            f"{version} has other files in the registry than its manifest lists, see {_few(odd)}: "
             "do not use it, and look who may write there"
         )
 
@@ -50,7 +52,7 @@ def check_folder(version: Version, folder: Path) -> None:
     listed = {entry.path: entry for entry in Manifest.parse(data).files}
     found = {path.relative_to(folder).as_posix() for path in _files(folder)} - {MANIFEST_PATH}
     if found != set(listed):
-        odd = ", ".join(sorted(found ^ set(listed)))
+        odd = _few(sorted(found ^ set(listed)))
         raise Tampered(f"{version} has other files than its manifest lists, see {odd}: do not use it")
     for name, entry in listed.items():
         path = folder / name
@@ -59,6 +61,11 @@ def check_folder(version: Version, folder: Path) -> None:
                 f"{name} of {version} is not what was published: publish the version again from its source, "
                 "and look who may write to the registry"
             )
+
+
+def _few(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(name[:80] for name in names[:_TOLD]) + rest
 
 
 def _files(folder: Path) -> list[Path]:

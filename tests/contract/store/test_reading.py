@@ -11,6 +11,8 @@ from support.adapters import LEGAL, SUPPORT, ref
 from support.desk import Desk
 
 from hotshoe.adapter.errors import AdapterNotFound, AliasNotFound, Conflict, Refused, VersionNotFound
+from hotshoe.registry import targets_text
+from hotshoe.registry.retention import Retention, collect
 
 
 def test_a_fetched_version_holds_the_bytes_that_were_published(desk: Desk) -> None:
@@ -105,7 +107,11 @@ def test_changes_are_told_only_of_the_adapters_asked_for(desk: Desk) -> None:
 def test_the_log_is_proven_whole(desk: Desk) -> None:
     desk.publish(1)
     desk.registry.promote(SUPPORT, "prod", 1)
-    assert desk.registry.verify().entries >= 2
+    seen: list[tuple[int, int]] = []
+    assert desk.registry.verify(progress=lambda done, whole: seen.append((done, whole))).entries >= 2
+    assert len({whole for _, whole in seen}) == 1
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1] > 0
 
 
 def test_a_retired_version_is_gone_and_its_number_is_not_given_again(desk: Desk) -> None:
@@ -116,6 +122,21 @@ def test_a_retired_version_is_gone_and_its_number_is_not_given_again(desk: Desk)
         desk.registry.resolve(ref("acme/support@v1"))
     assert desk.publish(3).number == 3
     assert desk.publish(1).number == 4
+
+
+def test_a_collection_lets_old_versions_go_and_the_history_goes_on_telling_of_them(desk: Desk) -> None:
+    for seed in (1, 2, 3, 4):
+        desk.publish(seed)
+    for number in (1, 2):
+        desk.registry.promote(SUPPORT, "prod", number)
+    keep = Retention(last=1, days=0)
+    assert [each.number for each in collect(desk.registry, keep).versions] == [1, 3]
+    assert len(desk.registry.show(SUPPORT).versions) == 4, "that was a dry run"
+    assert [each.number for each in collect(desk.registry, keep, dry_run=False).versions] == [1, 3]
+    assert [each.version.number for each in desk.registry.show(SUPPORT).versions] == [2, 4]
+    assert [targets_text(move.to) for move in desk.registry.history(SUPPORT, "prod")] == ["v1", "v2"]
+    desk.registry.fetch(desk.registry.resolve(ref("acme/support@prod")))
+    desk.registry.verify()
 
 
 def test_the_newest_version_cannot_be_retired(desk: Desk) -> None:

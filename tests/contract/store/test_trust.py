@@ -14,7 +14,7 @@ from support.desk import Desk
 from hotshoe.adapter.errors import RegistryUnavailable, Untrusted
 from hotshoe.adapter.manifest import MANIFEST_PATH
 from hotshoe.adapter.version import Version
-from hotshoe.registry import Registry
+from hotshoe.registry import Registry, open_registry
 from hotshoe.registry.cache import Cache
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.local import LocalStore
@@ -109,6 +109,30 @@ def test_a_signature_follows_its_version_into_a_mirror(desk: Desk, tmp_path: Pat
         (copied,) = mirror(desk.registry, copy).versions
         assert copied.manifest_sha256 == version.manifest_sha256
         copy.fetch(copied)
+
+
+@pytest.mark.parametrize("key", [None, GLOBEX])
+def test_a_mirror_takes_nothing_that_its_own_policy_refuses(
+    desk: Desk, tmp_path: Path, key: SigningKey | None
+) -> None:
+    signed(desk, ACME, seed=1)
+    refused = desk.publish(2) if key is None else signed(desk, key, seed=2)
+    desk.registry.promote(SUPPORT, "prod", refused.number)
+    with open_with_policy(LocalStore(tmp_path / "mirror"), tmp_path / "cache-mirror") as copy:
+        with pytest.raises(Untrusted):
+            mirror(desk.registry, copy)
+        assert list(copy.store.refs(SUPPORT).versions) == [1]
+
+
+def test_a_mirror_points_no_alias_to_what_its_policy_refuses_by_now(desk: Desk, tmp_path: Path) -> None:
+    version, place = desk.publish(1), tmp_path / "mirror"
+    with open_registry(place, cache=tmp_path / "cache-mirror") as copy:
+        mirror(desk.registry, copy)
+    desk.registry.promote(SUPPORT, "prod", version.number)
+    with open_with_policy(LocalStore(place), tmp_path / "cache-mirror") as copy:
+        with pytest.raises(Untrusted):
+            mirror(desk.registry, copy)
+        assert copy.store.moves(SUPPORT, "prod") == []
 
 
 def test_a_signed_version_lists_the_same_files_as_an_unsigned_one(desk: Desk, store: Store) -> None:

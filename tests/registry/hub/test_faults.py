@@ -17,6 +17,7 @@ from hotshoe.adapter.errors import (
     Conflict,
     HotshoeError,
     PermissionDenied,
+    Refused,
     RegistryUnavailable,
     Tampered,
     Unauthenticated,
@@ -67,6 +68,18 @@ def test_a_promotion_whose_answer_is_lost_and_that_is_overtaken_is_not_repeated(
     move = mine.registry.promote(SUPPORT, "prod", 1, reason="mine")
     assert move.reason == "mine"
     assert [each.reason for each in mine.registry.history(SUPPORT, "prod")] == ["", "mine", "overtake"]
+
+
+def test_a_version_that_is_promoted_while_it_is_let_go_stays(
+    hub: HubServer, open_desk: Callable[[], Desk]
+) -> None:
+    mine, other = open_desk(), open_desk()
+    for seed in (1, 2):
+        mine.publish(seed)
+    hub.interleave("DELETE", "/tag/", lambda: other.registry.promote(SUPPORT, "prod", 1))
+    with pytest.raises(Refused, match="prod points to"):
+        mine.registry.store.retire(SUPPORT, 1)
+    assert other.registry.resolve(ref("acme/support@v1")) == other.registry.resolve(ref("acme/support@prod"))
 
 
 # Refusals for a while.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,21 @@ def test_a_publication_note_survives_its_way_through_a_commit_message() -> None:
 )
 def test_a_message_of_another_kind_holds_no_publication(message: str) -> None:
     assert PublicationNote.find(message) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": "0001-01-01T00:00:00+23:59"},
+        {"number": 0},
+        {"number": 10**9},
+        {"number": "seven"},
+        {"actor": "\ud800"},
+        {"message": None},
+    ],
+)
+def test_a_publication_that_makes_no_sense_is_none(change: dict[str, Any]) -> None:
+    assert PublicationNote.find(json.dumps(json.loads(NOTE.text()) | change)) is None
 
 
 def test_a_marker_is_found_in_the_message_of_its_commit() -> None:
