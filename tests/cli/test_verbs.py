@@ -6,6 +6,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,27 @@ def test_publish_prints_the_new_version(run: Run, tmp_path: Path) -> None:
     assert data(again)["version"] == "acme/fresh@v1"
 
 
+def test_a_version_is_found_by_the_tags_it_was_published_with(run: Run, tmp_path: Path) -> None:
+    folder = make_adapter(tmp_path / "new", 11)
+    to_publish = ("publish", folder, "--as", "acme/fresh", "--base", make_base(tmp_path / "base").folder)
+    done(run(*to_publish, "--tag", "mail", "--tag", "de"))
+    assert done(run(*to_publish, "--tag", "de", "--tag", "mail")) == "acme/fresh@v1\n"
+    (found,) = data(run("list", "--tag", "mail", "--json"))
+    assert (found["adapter"], found["tags"]) == ("acme/fresh", ["de", "mail"])
+    assert "de, mail" in done(run("list", "--tag", "de"))
+    assert not data(run("list", "--tag", "ma", "--json"))
+    assert done(run(*to_publish, "--tag", "other")) == "acme/fresh@v2\n"
+
+
+@pytest.mark.parametrize("tag", ["", "two words", "-dash", "x" * 65, "a\nb", "<b>"])
+def test_a_tag_that_nobody_could_search_for_is_wrong_use(run: Run, tmp_path: Path, tag: str) -> None:
+    base = make_base(tmp_path / "base").folder
+    folder = make_adapter(tmp_path / "new", 11)
+    result = run("publish", folder, "--as", "acme/fresh", "--base", base, f"--tag={tag}")
+    assert result.exit_code == 2
+    assert "is no tag" in result.stderr
+
+
 def test_publishing_a_folder_whose_base_nobody_named_says_what_to_pass(run: Run, tmp_path: Path) -> None:
     result = run("publish", make_adapter(tmp_path / "new", 11), "--as", "acme/fresh")
     assert result.exit_code != 0
@@ -100,6 +122,18 @@ def test_promote_moves_an_alias_and_history_says_who_when_and_why(run: Run) -> N
     shown = done(run("history", "acme/support"))
     assert "better on mails" in shown
     assert "ada" in shown
+
+
+def test_history_at_a_time_says_what_an_alias_pointed_to_then(run: Run) -> None:
+    moved = data(run("promote", "acme/support@v2", "prod", "--reason", "x", "--json"))
+    then = datetime.fromisoformat(moved["at"])
+    ago = (then - timedelta(microseconds=1)).isoformat()
+    assert data(run("history", "acme/support", "--at", moved["at"], "--json"))["to"] == "v2"
+    assert data(run("history", "acme/support", "--at", ago, "--json"))["to"] == "v1"
+    elsewhere = f"{then.astimezone(timezone(timedelta(hours=5))) + timedelta(minutes=1):%Y-%m-%dT%H:%M%z}"
+    assert data(run("history", "acme/support", "--at", elsewhere, "--json"))["to"] == "v2"
+    assert run("history", "acme/support", "--at", "2020-01-01").exit_code == 1
+    assert run("history", "acme/support", "--at", "yesterday").exit_code == 2
 
 
 def test_promote_with_an_old_etag_is_a_conflict(run: Run) -> None:

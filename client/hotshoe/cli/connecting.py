@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from hotshoe.cli.verb import joined
 
 if TYPE_CHECKING:
     from hotshoe.client import Tls
@@ -74,11 +74,4 @@ def operator_verb(function: Callable[..., None]) -> Callable[..., None]:
         with AdminClient(target, api_key=api_key, tls=tls_of(tls, tls_ca, tls_cert, tls_key)) as admin:
             function(admin, **own)
 
-    _, *own = inspect.signature(function, eval_str=True).parameters.values()
-    *connection, _ = inspect.signature(run, eval_str=True).parameters.values()
-    both = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *connection)]
-    functools.update_wrapper(run, function)
-    # What typer reads: the options of both.
-    run.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in both}
-    return run
+    return joined(run, function)

@@ -12,12 +12,14 @@ from hotshoe.cli.verb import JsonOption, print_json, print_table, verb
 
 @verb
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="A PEFT folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A PEFT folder.")],
     base: Annotated[
         str | None,
         typer.Option("--base", metavar="FOLDER_OR_REPO", help="Check the shapes against this base."),
     ] = None,
-    max_rank: Annotated[int | None, typer.Option(help="The server's largest rank, if it is known.")] = None,
+    max_rank: Annotated[
+        int | None, typer.Option(metavar="RANK", help="The server's largest rank, if it is known.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a server would refuse of an adapter, or take and answer wrongly; exit 1 if so."""

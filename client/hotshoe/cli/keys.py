@@ -18,7 +18,10 @@ PASSPHRASE = "HOTSHOE_KEY_PASSPHRASE"
 
 @verb
 def keygen(
-    file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes beside it.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Where the private key goes; the public one goes beside it."),
+    ],
     passphrase: Annotated[
         bool, typer.Option("--passphrase", help=f"Encrypt it: asks, or takes ${PASSPHRASE}.")
     ] = False,

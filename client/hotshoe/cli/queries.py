@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hotshoe.adapter.errors import InvalidRequest
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef
 from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, print_table, printable, verb
 from hotshoe.cli.versions import move_json
@@ -20,12 +21,23 @@ NAMES_SHOWN = 4
 
 @verb
 def list_adapters(
-    org: Annotated[str | None, typer.Option("--org", help="Only adapters of this org.")] = None,
-    base: Annotated[str | None, typer.Option("--base", help="Only of this base; a part of its name.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
-    alias: Annotated[str | None, typer.Option("--alias", help="Only those with this alias.")] = None,
+    org: Annotated[
+        str | None, typer.Option("--org", metavar="ORG", help="Only adapters of this org.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="NAME", help="Only of this base; a part of its name.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="WORD", help="Only those with this tag.")
+    ] = None,
+    alias: Annotated[
+        str | None, typer.Option("--alias", metavar="ALIAS", help="Only those with this alias.")
+    ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Only those whose newest version has it, as exact>=0.9.")
+        str | None,
+        typer.Option(
+            "--metric", metavar="TEST", help="Only those whose newest version has it, as exact>=0.9."
+        ),
     ] = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -48,6 +60,7 @@ def list_adapters(
                     "aliases": each.aliases,
                     "base": each.base,
                     "metrics": each.metrics,
+                    "tags": each.tags,
                 }
                 for each in found
             ]
@@ -58,13 +71,14 @@ def list_adapters(
     else:
         print_table(
             f"adapters in {place}: {len(found)}",
-            ("adapter", "latest", "aliases", "base", "metrics"),
+            ("adapter", "latest", "aliases", "base", "tags", "metrics"),
             (
                 (
                     str(each.adapter),
                     f"v{each.latest}",
                     _pairs(each.aliases),
                     each.base,
+                    ", ".join(each.tags),
                     _numbers(each.metrics),
                 )
                 for each in found
@@ -94,19 +108,14 @@ def show(
 @verb
 def history(
     name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The adapter.")],
-    alias: Annotated[str | None, typer.Option("--alias", help="Only the moves of this alias.")] = None,
+    alias: Annotated[
+        str | None, typer.Option("--alias", metavar="ALIAS", help="Only the moves of this alias.")
+    ] = None,
     at: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(
             "--at",
             metavar="TIME",
-            formats=[
-                "%Y-%m-%dT%H:%M:%S%z",
-                "%Y-%m-%dT%H:%M%z",
-                "%Y-%m-%dT%H:%M:%S",
-                "%Y-%m-%dT%H:%M",
-                "%Y-%m-%d",
-            ],
             help="Where the alias (prod if none is named) pointed then: 2026-11-05 or 2026-11-05T09:30, UTC "
             "unless a zone is given.",
         ),
@@ -118,17 +127,20 @@ def history(
     from hotshoe.registry import open_registry
 
     adapter = AdapterName.parse(name)
+    when = _time(at) if at else None
     with open_registry(registry) as opened:
-        if at is None:
+        if when is None:
             found = opened.history(adapter, alias)
         else:
-            found = [opened.at(adapter, alias or DEFAULT_ALIAS, at if at.tzinfo else at.replace(tzinfo=UTC))]
+            found = [opened.at(adapter, alias or DEFAULT_ALIAS, when)]
     moves = [move_json(move) for move in found]
     if as_json:
-        print_json(moves[0] if at else moves)
+        print_json(moves[0] if when else moves)
         return
     print_table(
-        f"{name}@{alias or DEFAULT_ALIAS} at {at:%Y-%m-%d %H:%M}" if at else f"moves of {name}: {len(moves)}",
+        f"{name}@{alias or DEFAULT_ALIAS} at {when:%Y-%m-%d %H:%M%z}"
+        if when
+        else f"moves of {name}: {len(moves)}",
         ("when", "alias", "from", "to", "who", "why"),
         (
             (
@@ -142,6 +154,16 @@ def history(
             for move in moves
         ),
     )
+
+
+def _time(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(
+            f"{text[:40]!r} is no time: write it like 2026-11-05, 2026-11-05T09:30 or 2026-11-05T09:30+01:00"
+        ) from error
 
 
 @verb

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -28,8 +30,8 @@ def verify(
     """
     from hotshoe.registry import open_registry
 
-    with open_registry(registry) as opened:
-        proof, place = opened.verify(head), opened.url
+    with open_registry(registry) as opened, _progress("verify", hidden=as_json) as progress:
+        proof, place = opened.verify(head, progress), opened.url
     if as_json:
         print_json({"registry": place, "entries": proof.entries, "head": proof.head, "whole": True})
     else:
@@ -40,9 +42,12 @@ def verify(
 
 @verb
 def gc(
-    last: Annotated[int, typer.Option("--last", help="Keep the newest N versions of each adapter.")] = 10,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", help="Keep the newest N versions of each adapter.")
+    ] = 10,
     days: Annotated[
-        float, typer.Option("--days", help="Keep all that an alias pointed to in the last N days.")
+        float,
+        typer.Option("--days", metavar="N", help="Keep all that an alias pointed to in the last N days."),
     ] = 90.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would go.")] = False,
     registry: RegistryOption = None,
@@ -66,9 +71,9 @@ def gc(
     for version in done.versions:
         typer.echo(str(version))
     if done.dry_run:
-        typer.echo(f"{len(done.versions)} versions would go; --yes lets them go", err=True)
+        typer.echo(f"to go: {len(done.versions)}; --yes lets them go", err=True)
     else:
-        typer.echo(f"{len(done.versions)} versions went, {done.freed_bytes:,} bytes are free again", err=True)
+        typer.echo(f"gone: {len(done.versions)}; {done.freed_bytes:,} bytes are free again", err=True)
 
 
 @verb
@@ -92,4 +97,19 @@ def mirror(
     if as_json:
         print_json({"versions": [str(version) for version in done.versions], "moves": len(done.moves)})
     else:
-        typer.echo(f"copied {len(done.versions)} versions and {len(done.moves)} moves of aliases to {target}")
+        typer.echo(f"copied to {target}: versions {len(done.versions)}, moves of aliases {len(done.moves)}")
+
+
+@contextlib.contextmanager
+def _progress(what: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, gone at the end; none where nobody looks at a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=hidden or not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -73,6 +74,26 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
             _fail(HotshoeError(message), as_json=bool(kwargs.get("as_json")))
 
     return run
+
+
+def joined(shared: Callable[..., None], own: Callable[..., Any]) -> Callable[..., None]:
+    """`shared` as the verb that `own` is: with the options of both.
+
+    The first parameter of `own` is for `shared` to give, and its `**` takes what `shared` adds; the `**` of
+    `shared` takes the options of `own`.
+    """
+    _, *theirs = inspect.signature(own, eval_str=True).parameters.values()
+    ours = inspect.signature(shared, eval_str=True).parameters.values()
+    both = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in (*theirs, *ours)
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    functools.update_wrapper(shared, own)
+    # What typer reads.
+    shared.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    shared.__annotations__ = {each.name: each.annotation for each in both}
+    return shared
 
 
 def require(*modules: str, extra: str) -> None:

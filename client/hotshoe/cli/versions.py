@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,42 +10,113 @@ import typer
 
 from hotshoe.adapter.errors import InvalidReference
 from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias
-from hotshoe.cli.verb import ActorOption, JsonOption, RegistryOption, default_actor, print_json, verb
+from hotshoe.adapter.version import Version
+from hotshoe.cli.verb import (
+    ActorOption,
+    JsonOption,
+    RegistryOption,
+    default_actor,
+    joined,
+    print_json,
+    verb,
+)
 
 if TYPE_CHECKING:
-    from hotshoe.adapter.version import Version
-    from hotshoe.registry import Move
+    from hotshoe.registry import Move, Registry
+else:
+    Move = Registry = Any  # typer evaluates annotations, and the registry takes long to import.
 
-MessageOption = Annotated[str, typer.Option("--message", "-m", help="What is new in it.")]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--key", envvar="HOTSHOE_SIGNING_KEY", metavar="FILE", help="Sign with this key of `hotshoe keygen`."
-    ),
-]
+NameOption = Annotated[str, typer.Option("--as", metavar="ORG/NAME", help="The adapter to be a version of.")]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")]
-ExpectedOption = Annotated[
-    str | None,
-    typer.Option(
-        "--expected",
-        metavar="ETAG",
-        help="Only if the alias still has this etag, as `hotshoe show` prints it; else: Conflict.",
-    ),
+AliasArgument = Annotated[
+    str, typer.Argument(metavar="ORG/NAME@ALIAS", help="The alias, for example acme/support@prod.")
 ]
-PromotionIdOption = Annotated[
-    str | None,
-    typer.Option(
-        "--promotion-id",
-        metavar="ID",
-        help="Any word of your own: the same one sent again, after a lost answer, changes nothing.",
-    ),
-]
+
+
+def publishing_verb(function: Callable[..., Version]) -> Callable[..., None]:
+    """Make a verb of a function that publishes; what all such verbs may say is added."""
+
+    def run(
+        *,
+        message: Annotated[str, typer.Option("--message", "-m", help="What is new in it.")] = "",
+        tags: Annotated[
+            list[str] | None,
+            typer.Option("--tag", metavar="WORD", help="To be found by; may be given several times."),
+        ] = None,
+        key: Annotated[
+            Path | None,
+            typer.Option(
+                "--key",
+                envvar="HOTSHOE_SIGNING_KEY",
+                metavar="FILE",
+                help="Sign with this key of `hotshoe keygen`.",
+            ),
+        ] = None,
+        actor: ActorOption = "",
+        registry: RegistryOption = None,
+        as_json: JsonOption = False,
+        **own: Any,
+    ) -> None:
+        from hotshoe.cli.keys import signing_key
+        from hotshoe.registry import open_registry
+
+        how = {
+            "actor": actor or default_actor(),
+            "message": message,
+            "tags": tags or (),
+            "sign_with": signing_key(key),
+        }
+        with open_registry(registry) as opened:
+            version = function(opened, **own, **how)
+        _print_version(version, as_json=as_json)
+
+    return joined(run, function)
+
+
+def moving_verb(function: Callable[..., Move]) -> Callable[..., None]:
+    """Make a verb of a function that moves an alias; what all such verbs may say is added."""
+
+    def run(
+        *,
+        expected: Annotated[
+            str | None,
+            typer.Option(
+                "--expected",
+                metavar="ETAG",
+                help="Only if the alias still has this etag, as `hotshoe show` prints it; else: Conflict.",
+            ),
+        ] = None,
+        promotion_id: Annotated[
+            str | None,
+            typer.Option(
+                "--promotion-id",
+                metavar="ID",
+                help="Any word of your own: the same one sent again, after a lost answer, changes nothing.",
+            ),
+        ] = None,
+        actor: ActorOption = "",
+        registry: RegistryOption = None,
+        as_json: JsonOption = False,
+        **own: Any,
+    ) -> None:
+        from hotshoe.registry import open_registry
+
+        how = {"expected": expected, "promotion_id": promotion_id, "actor": actor or default_actor()}
+        with open_registry(registry) as opened:
+            move = function(opened, **own, **how)
+        _print_move(move, as_json=as_json)
+
+    return joined(run, function)
 
 
 @verb
+@publishing_verb
 def publish(
-    folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and safetensors.")],
-    name: Annotated[str, typer.Option("--as", metavar="ORG/NAME", help="The adapter it is a version of.")],
+    opened: Registry,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A PEFT folder: adapter_config.json and safetensors.")
+    ],
+    name: NameOption,
     base: Annotated[
         str | None,
         typer.Option(
@@ -53,39 +125,25 @@ def publish(
             help="The base it was trained on; needed where the folder has no manifest.",
         ),
     ] = None,
-    message: MessageOption = "",
-    key: KeyOption = None,
-    actor: ActorOption = "",
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
+    **how: Any,
+) -> Version:
     """Publish a folder as the next version of an adapter; prints org/name@v1.
 
     The files are inspected first. The same content published again is the same version.
     """
-    from hotshoe.cli.keys import signing_key
-    from hotshoe.registry import open_registry
     from hotshoe.registry.base import fetch_base
 
-    adapter = AdapterName.parse(name)
-    with open_registry(registry) as opened:
-        version = opened.publish(
-            folder,
-            adapter,
-            base=fetch_base(base) if base else None,
-            actor=actor or default_actor(),
-            message=message,
-            sign_with=signing_key(key),
-        )
-    _print_version(version, as_json=as_json)
+    return opened.publish(folder, AdapterName.parse(name), base=fetch_base(base) if base else None, **how)
 
 
 @verb
+@publishing_verb
 def import_foreign(
-    source: Annotated[str, typer.Argument(help="A PEFT folder, or a Hub repo org/name[@revision].")],
-    name: Annotated[
-        str, typer.Option("--as", metavar="ORG/NAME", help="The adapter it becomes a version of.")
+    opened: Registry,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A PEFT folder, or a Hub repo org/name[@revision].")
     ],
+    name: NameOption,
     base: Annotated[
         str | None,
         typer.Option("--base", metavar="FOLDER_OR_REPO", help="Its base. Default: the one it names itself."),
@@ -94,39 +152,28 @@ def import_foreign(
         bool,
         typer.Option("--allow-pickle", help="Convert an old .bin, in a process that can only read tensors."),
     ] = False,
-    message: MessageOption = "",
-    key: KeyOption = None,
-    actor: ActorOption = "",
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
+    **how: Any,
+) -> Version:
     """Import an adapter that was not made by Hotshoe; inspected like any other."""
     import tempfile
 
-    from hotshoe.cli.keys import signing_key
-    from hotshoe.registry import open_registry
     from hotshoe.registry.base import fetch_base
     from hotshoe.registry.hub_import import repo_fetcher
     from hotshoe.registry.importing import import_adapter, named_base
 
     adapter = AdapterName.parse(name)
-    with tempfile.TemporaryDirectory(prefix="hotshoe-import-") as scratch, open_registry(registry) as opened:
+    with tempfile.TemporaryDirectory(prefix="hotshoe-import-") as scratch:
         folder = import_adapter(
             source, Path(scratch) / "adapter", fetch=repo_fetcher(Path(scratch)), allow_pickle=allow_pickle
         )
-        version = opened.publish(
-            folder,
-            adapter,
-            base=fetch_base(base or named_base(folder)),
-            actor=actor or default_actor(),
-            message=message or f"imported from {source}",
-            sign_with=signing_key(key),
-        )
-    _print_version(version, as_json=as_json)
+        how["message"] = how["message"] or f"imported from {source}"
+        return opened.publish(folder, adapter, base=fetch_base(base or named_base(folder)), **how)
 
 
 @verb
+@moving_verb
 def promote(
+    opened: Registry,
     ref: Annotated[
         str, typer.Argument(metavar="ORG/NAME@VERSION", help="The version, for example acme/support@v7.")
     ],
@@ -137,20 +184,15 @@ def promote(
         ),
     ],
     reason: ReasonOption,
-    expected: ExpectedOption = None,
-    promotion_id: PromotionIdOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Even if its own gates failed; the history says so.")
     ] = False,
-    actor: ActorOption = "",
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
+    **how: Any,
+) -> Move:
     """Point an alias at a version, or split it by weight. Servers follow within seconds, without a restart.
 
     A split names its versions itself: hotshoe promote acme/support canary=v8:10,v7:90 --reason "try v8"
     """
-    from hotshoe.registry import open_registry
     from hotshoe.registry.aliases import parse_split
 
     parsed = AdapterRef.parse(ref)
@@ -159,71 +201,22 @@ def promote(
         raise InvalidReference(f"{alias} names its versions itself: write {parsed.adapter} without @")
     if not splits and parsed.selector is None:
         raise InvalidReference(f"{ref} names no version: write {ref}@v1 (`hotshoe show {ref}` lists them)")
-    with open_registry(registry) as opened:
-        name, weights = parse_split(alias) if splits else (alias, {opened.resolve(parsed).number: 1})
-        move = opened.split(
-            parsed.adapter,
-            Alias(name).name,
-            weights,
-            expected=expected,
-            actor=actor or default_actor(),
-            reason=reason,
-            promotion_id=promotion_id,
-            force=force,
-        )
-    _print_move(move, as_json=as_json)
+    name, weights = parse_split(alias) if splits else (alias, {opened.resolve(parsed).number: 1})
+    return opened.split(parsed.adapter, Alias(name).name, weights, reason=reason, force=force, **how)
 
 
 @verb
-def unset(
-    ref: Annotated[str, typer.Argument(metavar="ORG/NAME@ALIAS", help="The alias, for example canary.")],
-    reason: ReasonOption,
-    expected: ExpectedOption = None,
-    promotion_id: PromotionIdOption = None,
-    actor: ActorOption = "",
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make an alias point nowhere; its history stays."""
-    from hotshoe.registry import open_registry
-
-    adapter, alias = _adapter_and_alias(ref)
-    with open_registry(registry) as opened:
-        move = opened.unset(
-            adapter,
-            alias,
-            expected=expected,
-            actor=actor or default_actor(),
-            reason=reason,
-            promotion_id=promotion_id,
-        )
-    _print_move(move, as_json=as_json)
-
-
-@verb
-def rollback(
-    ref: Annotated[str, typer.Argument(metavar="ORG/NAME@ALIAS", help="The alias, for example prod.")],
-    reason: ReasonOption = "rollback",
-    expected: ExpectedOption = None,
-    promotion_id: PromotionIdOption = None,
-    actor: ActorOption = "",
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@moving_verb
+def rollback(opened: Registry, ref: AliasArgument, reason: ReasonOption = "rollback", **how: Any) -> Move:
     """Point an alias back at what it pointed to before."""
-    from hotshoe.registry import open_registry
+    return opened.rollback(*_adapter_and_alias(ref), reason=reason, **how)
 
-    adapter, alias = _adapter_and_alias(ref)
-    with open_registry(registry) as opened:
-        move = opened.rollback(
-            adapter,
-            alias,
-            expected=expected,
-            actor=actor or default_actor(),
-            reason=reason,
-            promotion_id=promotion_id,
-        )
-    _print_move(move, as_json=as_json)
+
+@verb
+@moving_verb
+def unset(opened: Registry, ref: AliasArgument, reason: ReasonOption, **how: Any) -> Move:
+    """Make an alias point nowhere; its history stays."""
+    return opened.unset(*_adapter_and_alias(ref), reason=reason, **how)
 
 
 def move_json(move: Move) -> dict[str, Any]:
