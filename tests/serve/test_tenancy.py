@@ -163,7 +163,7 @@ async def test_a_flood_of_one_tenant_leaves_anothers_first_tokens_where_they_wer
         alone = [await first_token_seconds(other, "hi") for _ in range(10)]
         flooding = [asyncio.create_task(flood()) for _ in range(64)]
         await asyncio.sleep(1)
-        assert len(server.engine.running) < 18
+        assert len(server.engine.running) == 15  # One place in the step is kept for whoever comes.
         beside = [await first_token_seconds(other, "hi") for _ in range(20)]
         for task in flooding:
             task.cancel()

@@ -135,8 +135,9 @@ async def serve_until_signal(
 def _line(config: ServeConfig) -> FairQueue:
     # A few more than fit in a step: they stand ready in the engine when a place becomes free.
     places = config.sequences + max(1, config.sequences // 8)
-    # What one tenant may not fill up is for the others; who asks nobody knows of no others.
-    reserve = max(1, places // 8) if config.tenants and places > 1 else 0
+    # What one tenant may not fill up is for the others, a place in the step itself among it: the next one to
+    # come waits for nobody's answer to end. Who asks nobody knows of no others.
+    reserve = max(places // 8, places - config.sequences + 1) if config.tenants else 0
     return FairQueue(places, config.slots, reserve=reserve)
 
 
