@@ -40,8 +40,8 @@ protos: setup ## Generate the code beside protos/hotshoe/v1/*.proto
 lock: setup ## Resolve requirements/*.lock anew from pyproject.toml
 	scripts/lock.sh
 
-image: ## Build the container images
-	docker build --target cpu -t hotshoe:cpu .
+image: ## Build the container images; the CPU one takes PIP_EXTRA_INDEX_URL from the environment
+	docker build --target cpu --build-arg PIP_EXTRA_INDEX_URL -t hotshoe:cpu .
 	docker build --target gpu -t hotshoe:gpu .
 
 clean: ## Remove .venv and what tools left
