@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from soak.asks import OK
 from soak.conditions import ENGINE_DOWN, Conditions
@@ -15,6 +16,7 @@ from soak.load import Seen
 from soak.world import ALIAS, World
 
 from hotshoe.adapter.reference import AdapterName
+from hotshoe.serve.usage import used
 
 SWAPPED = "a move took effect"
 TOLD = "who was being answered was told that the engine died"
@@ -27,15 +29,16 @@ REMEMBERED = 12
 
 @dataclass(slots=True)
 class Record:
-    """outcomes: of requests, by kind and outcome. done: what was done to the server, and how often.
+    """outcomes: of requests, by kind and outcome. received: tokens, by tenant, adapter and version.
 
+    done: what was done to the server, and how often.
     figures: name -> seconds, one for each time it was measured.
     """
 
     conditions: Conditions = field(default_factory=Conditions)
     faults: list[Fault] = field(default_factory=list)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    tokens: int = 0
+    received: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     figures: dict[str, list[float]] = field(default_factory=dict)
     newest: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -52,7 +55,9 @@ class Record:
         for fault in judge(seen, world, self.conditions):
             self.fault(fault)
         self.outcomes[seen.ask.kind, seen.outcome] += 1
-        self.tokens += len(seen.tokens)
+        if seen.resolved is not None:
+            who = seen.ask.tenant, seen.resolved.adapter, seen.resolved.version
+            self.received[who] += len(seen.tokens)
         if seen.first_token is not None and seen.outcome == OK:
             self.measured(FIRST_TOKEN, seen.first_token - seen.began)
         if seen.outcome in ENGINE_DOWN:
@@ -86,3 +91,17 @@ class Record:
     @property
     def requests(self) -> int:
         return sum(self.outcomes.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that callers got, each compared."""
+        return self.received.total()
+
+    def unbooked(self, ledger: Path) -> list[str]:
+        """What callers got more of than the server's ledger says."""
+        booked = {each.group: each.output_tokens for each in used(ledger, ("tenant", "adapter", "version"))}
+        return [
+            f"{count - booked.get(who, 0)} tokens of {' '.join(who)}"
+            for who, count in self.received.items()
+            if count > booked.get(who, 0)
+        ]

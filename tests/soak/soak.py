@@ -110,8 +110,8 @@ async def soak(plan: Plan, folder: Path, console: Console) -> Result:
             "HOTSHOE_REGISTRY": str(world.registry_folder),
             "HOTSHOE_CACHE": str(folder / "server-cache"),
         }
-        ledger = ["--ledger", str(folder / "usage.sqlite")]
-        with hotshoe_serve(folder, *arguments, *ledger, environment=environment) as server:
+        arguments += ["--ledger", str(world.ledger)]
+        with hotshoe_serve(folder, *arguments, environment=environment) as server:
             return await _soaked(plan, server, world, console)
 
 
@@ -125,7 +125,7 @@ async def _soaked(plan: Plan, server: Server, world: World, console: Console) ->
     looking.cancel()
     await asyncio.gather(looking, return_exceptions=True)
     watch.look()
-    remains = await _remains(plan, record, server, watch, still)
+    remains = await _remains(plan, record, server, world, watch, still)
     return Result(record, watch, judge_all(record, remains))
 
 
@@ -212,7 +212,9 @@ def _look(server: Server) -> _Still:
     return _Still(status.running + status.waiting, leased, stuck)
 
 
-async def _remains(plan: Plan, record: Record, server: Server, watch: Watch, still: _Still) -> Remains:
+async def _remains(
+    plan: Plan, record: Record, server: Server, world: World, watch: Watch, still: _Still
+) -> Remains:
     exit_code = await asyncio.to_thread(server.stop)
     orphans = await asyncio.to_thread(watch.left_behind, ORPHAN_SECONDS)
     for each in orphans:
@@ -226,7 +228,8 @@ async def _remains(plan: Plan, record: Record, server: Server, watch: Watch, sti
         leases=still.leases,
         stuck=still.stuck,
         exit_code=exit_code,
-        orphans=[f"{each.pid} {each.name()}" for each in orphans],
+        orphans=[str(each) for each in orphans],
+        unbooked=record.unbooked(world.ledger),
         server_growth=watch.server_growth(since) if judged else None,
         engine_growth=watch.engine_growth(since) if judged else None,
     )

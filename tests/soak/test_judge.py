@@ -24,6 +24,7 @@ from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
 from hotshoe.registry import BaseModel, Target
+from hotshoe.serve.ledger import open_ledger
 from hotshoe.wire.values import Resolved
 
 NAME = AdapterName("acme", "support")
@@ -32,7 +33,7 @@ NEW = Version(NAME, 2, "2" * 40, "b" * 64)
 TINY = Base("tiny", "", "0" * 64)
 ANSWERS = {BASE: ((1, 2, 3),), "one": ((4, 5, 6),), "two": ((7, 8, 9),)}
 BY_ALIAS = Ask("by alias", "acme", "hs_acme", question=0, tokens=3, adapter="acme/support@prod")
-CLEAN = Remains(0, (), (), 0, (), 0.0, 0.0)
+CLEAN = Remains(0, (), (), 0, (), (), 0.0, 0.0)
 
 
 @pytest.fixture
@@ -131,6 +132,14 @@ async def test_an_effect_that_does_not_come_is_seen(world: World) -> None:
     ]
 
 
+async def test_tokens_that_the_ledger_lacks_are_seen(world: World) -> None:
+    record = Record()
+    await record.take(seen(NEW, 7, 8, 9), world)
+    with open_ledger(world.ledger):
+        pass
+    assert record.unbooked(world.ledger) == ["3 tokens of acme acme/support v2"]
+
+
 @pytest.mark.parametrize(
     "remains",
     [
@@ -139,6 +148,7 @@ async def test_an_effect_that_does_not_come_is_seen(world: World) -> None:
         replace(CLEAN, stuck=("acme/support@prod",)),
         replace(CLEAN, exit_code=1),
         replace(CLEAN, orphans=("123 python",)),
+        replace(CLEAN, unbooked=("3 tokens of acme acme/support v1",)),
         replace(CLEAN, server_growth=100.0),
         replace(CLEAN, engine_growth=100.0),
     ],

@@ -35,8 +35,8 @@ class Check:
 class Remains:
     """What was found once the load had ended and after the server was told to stop.
 
-    leases: versions still leased. orphans: processes that outlived the server. Growth is in MiB a minute,
-    None where the soak was too short to tell.
+    leases: versions still leased. orphans: processes that outlived the server. unbooked: what callers got
+    and the ledger lacks. Growth is in MiB a minute, None where the soak was too short to tell.
     """
 
     in_engine: int
@@ -44,6 +44,7 @@ class Remains:
     stuck: Sequence[str]
     exit_code: int
     orphans: Sequence[str]
+    unbooked: Sequence[str]
     server_growth: float | None
     engine_growth: float | None
 
@@ -63,6 +64,7 @@ def judge_all(record: Record, remains: Remains) -> list[Check]:
         Check("no alias stuck", not remains.stuck, ", ".join(remains.stuck) or "none"),
         Check("the server ended well", remains.exit_code == 0, f"exit code {remains.exit_code}"),
         Check("no orphan", not remains.orphans, ", ".join(remains.orphans) or "none"),
+        Check("the ledger has every token", not remains.unbooked, ", ".join(remains.unbooked) or "it has"),
     ]
     for promise, figure, most in (
         ("moves take effect", SWAPPED, SWAP_SECONDS),

@@ -140,6 +140,10 @@ class World:
         return self.folder / "registry"
 
     @property
+    def ledger(self) -> Path:
+        return self.folder / "usage.sqlite"
+
+    @property
     def tenants_file(self) -> Path:
         return self.folder / "tenants.toml"
 
