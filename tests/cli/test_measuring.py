@@ -28,7 +28,7 @@ STATUS = ServerStatus(
     draining=False,
     running=3,
     waiting=1,
-    adapters=Occupancy(5, 1, 2, 8, 4),
+    adapters=Occupancy(5, 1, 2, 8, 4, 5 << 20, 9 << 20),
     alias_age_seconds=0.2,
     stuck=(),
     tenants=(Share("acme", 3, 10, 1, 100, 1000, 12.0),),
@@ -91,7 +91,7 @@ def test_a_view_tells_rates_between_two_looks() -> None:
     text = shown(STATUS, dataclasses.replace(STATUS, tenants=(later,)))
     assert "150.0 tokens/s" in text
     assert "3 running  1 waiting" in text
-    assert "5 of 8 adapters loaded, 2 in use, 1 loading" in text
+    assert "5 adapters loaded, 5.0 of 9 MiB, 2 in use, 1 loading" in text
     (row,) = (line for line in text.splitlines() if line.startswith("acme "))
     assert row.split() == ["acme", "│", "150.0", "│", "2.00", "│", "3", "│", "14", "│", "1", "│", "12", "ms"]
 

@@ -34,7 +34,7 @@ async def test_status_is_told_to_people_and_to_machines(served: Served) -> None:
     code, out = await hotshoe(served, "status")
     assert code == 0
     assert "serving" in out
-    assert "1 of 2 loaded" in out
+    assert "1 loaded, 0 in use" in out
     assert "acme/support" in out
     code, out = await hotshoe(served, "status", "--json")
     status = json.loads(out)
@@ -77,6 +77,8 @@ async def test_drain_says_what_is_left(tmp_path: Path) -> None:
         code, out = await hotshoe(served, "drain")
         assert code == 0
         assert out.startswith("drained")
+        assert await hotshoe(served, "resume") == (0, "requests are taken\n")
+        assert (await client.generate("hi")).text == "base: hi"
 
 
 async def test_what_is_wrong_is_told_with_its_exit_code(served: Served) -> None:

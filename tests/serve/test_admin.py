@@ -13,6 +13,7 @@ from typing import TypeVar
 import psutil
 import pytest
 from support.adapters import SUPPORT, ref
+from support.lora import tensors
 from support.serving import Served, echo_server
 
 from hotshoe.adapter.errors import (
@@ -23,7 +24,7 @@ from hotshoe.adapter.errors import (
     Refused,
     Unauthenticated,
 )
-from hotshoe.client import AdminClient, AsyncClient
+from hotshoe.client import AdminClient, AsyncAdminClient, AsyncClient
 from hotshoe.client.health import is_ready
 from hotshoe.client.retry import NEVER
 from hotshoe.wire.admin import Happening, State, What
@@ -105,6 +106,9 @@ async def test_an_adapter_is_warmed_state_by_state(served: Served, admin: AdminC
     assert states == [(State.FETCHING, "v2"), (State.LOADING, "v2"), (State.LOADED, "v2")]
     (residency,) = await call(admin.residency)
     assert (residency.adapter, residency.version, residency.state) == ("acme/support", "v2", State.LOADED)
+    weights = tensors().values()
+    assert residency.bytes == sum(each.size for each in weights) * 4
+    assert (await call(admin.status)).adapters.bytes == residency.bytes
     async with AsyncClient(served.address) as client:
         answer = await client.generate("hi", adapter="acme/support@v2")
     assert answer.usage.load_ms == 0
@@ -183,6 +187,62 @@ async def test_a_drained_server_finishes_what_it_has_refuses_what_comes_and_says
             assert await call(admin.drain) == 0
 
 
+async def test_a_drained_server_is_taken_into_service_again(tmp_path: Path) -> None:
+    async with (
+        echo_server(tmp_path) as served,
+        AsyncClient(served.address, retry=NEVER) as client,
+        AsyncAdminClient(served.address) as admin,
+    ):
+        assert await admin.drain() == 0
+        with pytest.raises(Draining):
+            await client.generate("hi")
+        await admin.resume()
+        assert await call(is_ready, served.address)
+        assert (await client.generate("hi")).text == "base: hi"
+        await admin.resume()  # Nothing to undo, nothing to complain of.
+        assert (await admin.status()).serving
+
+
+async def test_a_server_that_is_ending_is_not_taken_into_service_again(tmp_path: Path) -> None:
+    async with (
+        echo_server(tmp_path, token_seconds=0.05) as served,
+        AsyncClient(served.address, retry=NEVER) as client,
+        AsyncAdminClient(served.address) as admin,
+    ):
+        stream = client.stream("hello hello hello")
+        await anext(stream)
+        served.admission.close(for_good=True)
+        with pytest.raises(Refused, match="ending"):
+            await admin.resume()
+        with pytest.raises(Draining):
+            await client.generate("hi")
+        await stream.aclose()
+
+
+async def test_the_asynchronous_client_does_all_that_the_blocking_one_does(served: Served) -> None:
+    async with AsyncAdminClient(served.address) as admin:
+        states = [(each.state, each.version) async for each in admin.warm("acme/support@v2")]
+        assert states == [(State.FETCHING, "v2"), (State.LOADING, "v2"), (State.LOADED, "v2")]
+        assert await admin.pin("acme/support@v2") == "v2"
+        assert [each.pinned for each in await admin.residency()] == [True]
+        assert await admin.unpin("acme/support@v2") == "v2"
+        happenings = admin.watch()
+        told = asyncio.ensure_future(anext(happenings))
+        async with asyncio.timeout(10):
+            while not told.done():
+                await admin.evict("acme/support@v2")
+                async for _ in admin.warm("acme/support@v2"):
+                    pass
+        assert told.result().what in (What.EVICTED, What.LOADED)
+        await happenings.aclose()
+        with pytest.raises(AdapterNotFound):
+            await admin.evict("acme/nobody")
+        with pytest.raises(AdapterNotFound):
+            await anext(admin.warm("acme/nobody"))
+    public = {name for name in dir(AdminClient) if not name.startswith("_")}
+    assert public == {name for name in dir(AsyncAdminClient) if not name.startswith("_")}
+
+
 # Who may
 
 
@@ -201,7 +261,13 @@ async def test_with_tenants_only_those_who_may_administer_do(tmp_path: Path) -> 
         with AdminClient(served.address, api_key="operator") as admin:
             assert (await call(admin.status)).serving
         with AdminClient(served.address, api_key="acme") as admin:
-            for method in (admin.status, admin.residency, admin.drain, lambda: next(admin.watch())):
+            for method in (
+                admin.status,
+                admin.residency,
+                admin.drain,
+                admin.resume,
+                lambda: next(admin.watch()),
+            ):
                 with pytest.raises(PermissionDenied, match="admin = true"):
                     await call(method)
             for each in (admin.pin, admin.unpin, admin.evict, lambda name: next(admin.warm(name))):

@@ -68,7 +68,7 @@ async def test_what_happens_on_behalf_of_a_request_names_it(
             )
     written = capsys.readouterr().err
     (answered,) = lines(written)
-    (loaded,) = (line for line in lines(written, "hotshoe.serve.pool") if "loaded" in line["message"])
+    (loaded,) = (line for line in lines(written, "hotshoe.serve.stock") if "loaded" in line["message"])
     assert loaded["request_id"] == answered["request_id"]
 
 

@@ -81,6 +81,7 @@ def test_what_was_given_stays_and_the_rest_is_fitted(tmp_path: Path, registry: R
     given: dict[str, Any] = {
         "slots": 3,
         "resident": 5,
+        "adapter_memory_bytes": 8 << 20,
         "max_rank": 64,
         "kv_cache_bytes": 2 << 20,
         "context_tokens": 256,

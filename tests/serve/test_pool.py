@@ -59,14 +59,14 @@ async def test_a_version_is_loaded_once_and_stays() -> None:
         async with pool.lease(A) as second:
             assert second.load_ms == 0
         assert first.adapter == second.adapter
-        assert (len(engine.added), shelves.taken[A]) == (1, 1)
+        assert (len(engine.added), shelves.taken[A]) == (1, 2)  # To weigh it, and to load it.
         assert pool.resident() == [A]
 
 
 async def test_many_at_once_share_one_load() -> None:
     async with make() as (pool, engine, shelves, _):
         assert len(set(await asyncio.gather(*(use(pool, A) for _ in range(50))))) == 1
-        assert (len(engine.added), shelves.taken[A]) == (1, 1)
+        assert (len(engine.added), shelves.taken[A]) == (1, 2)  # To weigh it, and to load it.
 
 
 async def test_who_joins_a_load_that_fails_fails_with_it() -> None:
@@ -184,6 +184,34 @@ async def test_one_that_waits_and_gives_up_leaves_the_line() -> None:
         assert pool.resident() == [C]
 
 
+async def test_adapters_leave_by_their_bytes_as_many_as_are_in_the_way() -> None:
+    engine, shelves = Recorder(), Shelves()
+    pool = AdapterPool(engine, shelves, capacity=9, capacity_bytes=100)
+    shelves.sizes = {A: 30, B: 30, C: 80}
+    for each in (A, B):
+        await pool.warm(each)
+    assert pool.occupancy().bytes == 60
+    await pool.warm(C)
+    assert (pool.resident(), pool.occupancy().bytes) == ([C], 80)
+    assert set(engine.held.values()) == {"acme/c"}
+    await pool.close()
+
+
+async def test_what_is_over_all_there_is_is_refused_with_what_to_do_and_unloads_nobody() -> None:
+    engine, shelves = Recorder(), Shelves()
+    pool = AdapterPool(engine, shelves, capacity=9, capacity_bytes=100 << 20)
+    shelves.sizes = {A: 30 << 20, B: 80 << 20, C: 101 << 20}
+    await pool.pin(A)
+    for each in (B, C):
+        with pytest.raises(Unservable, match="--adapter-memory-mib"):
+            await pool.warm(each)
+    assert pool.resident() == [A]
+    pool.unpin(A)
+    await pool.warm(B)
+    assert pool.resident() == [B]
+    await pool.close()
+
+
 async def test_an_id_is_never_used_again() -> None:
     async with make(capacity=1) as (pool, engine, _, _):
         engine.faults["acme/b"] = EngineUnavailable("busy")
@@ -255,7 +283,7 @@ async def test_what_is_loaded_is_not_fetched() -> None:
     async with make() as (pool, _, shelves, _):
         await use(pool, A)
         await pool.fetch(A)
-        assert shelves.taken[A] == 1
+        assert shelves.taken[A] == 2
 
 
 async def test_a_fetch_that_finds_a_bad_version_is_remembered() -> None:
@@ -317,13 +345,14 @@ async def test_an_unload_that_fails_is_not_blamed_on_the_adapter_that_comes_next
 
 async def test_a_folder_that_comes_after_the_engine_died_is_given_back() -> None:
     async with make() as (pool, _, shelves, _):
+        await pool.fetch(A)
         shelves.gate.clear()
         waiting = asyncio.create_task(use(pool, A))
         await until_idle()
         await pool.on_engine_lost()
         with pytest.raises(EngineUnavailable):
             await waiting
-        assert shelves.taken[A] == 1
+        assert shelves.taken[A] == 2
         shelves.gate.set()
         await until_idle()
         assert not shelves.still_out()

@@ -8,7 +8,7 @@ import pytest
 from support.recorder import Recorder, Shelves, until_idle, version
 
 from hotshoe.adapter.errors import AdapterLoadFailed, Refused
-from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.pool import UNLIMITED, AdapterPool
 from hotshoe.serve.residency import REMEMBERED, Sightings
 from hotshoe.serve.slots import Slots
 from hotshoe.wire.admin import Occupancy, Residency, State
@@ -40,7 +40,9 @@ async def test_a_version_is_told_through_every_state() -> None:
     loading = asyncio.ensure_future(pool.warm(A))
     await until_idle(2)
     assert states(pool) == {"a": State.LOADING}
-    assert pool.occupancy() == Occupancy(loaded=0, loading=1, leased=1, capacity=1, slots=8)
+    assert pool.occupancy() == Occupancy(
+        loaded=0, loading=1, leased=1, capacity=1, slots=8, bytes=1, capacity_bytes=UNLIMITED
+    )
     engine.gate.set()
     await loading
     async with pool.lease(A), pool.lease(A):
@@ -107,7 +109,7 @@ async def test_a_version_is_unloaded_when_told_unless_it_is_in_use() -> None:
 
 
 def test_versions_are_remembered_up_to_a_number_the_last_wanted_longest() -> None:
-    sightings, slots = Sightings(), Slots(2).on_request(version("0").engine_name)[0]
+    sightings, slots = Sightings(), Slots(2, 9).on_request(version("0").engine_name, 1)[0]
     for number in range(REMEMBERED + 10):
         sightings.wanted(version(str(number)), slots)
     names = {each.adapter for each in sightings.residency(slots, ())}

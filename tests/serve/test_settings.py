@@ -106,7 +106,7 @@ def test_a_server_without_a_base_is_told_where_to_name_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_settings", "resident"), [({}, 32), ({"slots": 40}, 40), ({"resident": 9}, 9)]
+    ("given_settings", "resident"), [({}, 1024), ({"slots": 2000}, 2000), ({"resident": 9}, 9)]
 )
 def test_there_is_memory_for_at_least_as_many_adapters_as_slots(
     given_settings: dict[str, Any], resident: int

@@ -13,6 +13,7 @@ from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
 from hotshoe.serve.echo_engine import EchoEngine
 from hotshoe.serve.engine import EngineAdapter
+from hotshoe.serve.fetching import Taken
 
 BASE = Base("tiny", "", "0" * 64)
 
@@ -64,7 +65,10 @@ class Recorder(EchoEngine):
 
 
 class Shelves:
-    """A source. taken: how often each version was taken. out: folders not given back. gate: as above."""
+    """A source. taken: how often each version was taken. out: folders not given back. gate: as above.
+
+    sizes: in bytes, 1 where none is given.
+    """
 
     def __init__(self) -> None:
         self.taken: Counter[Version] = Counter()
@@ -72,14 +76,15 @@ class Shelves:
         self.gate = threading.Event()
         self.gate.set()
         self.faults: dict[Version, BaseException] = {}
+        self.sizes: dict[Version, int] = {}
 
-    def take(self, version: Version) -> Path:
+    def take(self, version: Version) -> Taken:
         self.taken[version] += 1
         assert self.gate.wait(10)
         if (fault := self.faults.get(version)) is not None:
             raise fault
         self.out[version] += 1
-        return Path("/nowhere", str(version))
+        return Taken(Path("/nowhere", str(version)), self.sizes.get(version, 1))
 
     def give_back(self, version: Version) -> None:
         self.out[version] -= 1

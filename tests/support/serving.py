@@ -11,6 +11,7 @@ from typing import Any
 from support.adapters import LEGAL, SUPPORT, make_adapter, make_base
 
 from hotshoe.registry import BaseModel, Registry, open_registry
+from hotshoe.serve.admission import Admission
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.echo_engine import EchoEngine
 from hotshoe.serve.pool import AdapterPool
@@ -34,6 +35,7 @@ class Served:
     engine: EchoEngine
     registry: Registry
     pool: AdapterPool
+    admission: Admission
     telemetry: Telemetry
 
 
@@ -79,5 +81,7 @@ async def echo_server(
             **settings,
         )
         async with running(config, engine, shop.registry) as server:
-            yield Served(server.address, engine, shop.registry, server.pool, server.telemetry)
+            yield Served(
+                server.address, engine, shop.registry, server.pool, server.admission, server.telemetry
+            )
         await engine.close()

@@ -33,7 +33,7 @@ def test_a_status_comes_back_as_it_was() -> None:
         draining=False,
         running=3,
         waiting=2,
-        adapters=Occupancy(loaded=5, loading=1, leased=2, capacity=8, slots=4),
+        adapters=Occupancy(5, 1, 2, 8, 4, bytes=5 << 30, capacity_bytes=9 << 30),
         alias_age_seconds=0.25,
         stuck=(StuckAlias("acme/support@prod", "UNSERVABLE", "rank 64"),),
         tenants=(Share("acme", 1, 20, 2, 300, 400, 12.5),),

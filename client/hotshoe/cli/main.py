@@ -40,6 +40,7 @@ VERBS: dict[str, dict[str, str]] = {
         "evict": "operating:evict",
         "watch": "operating:watch",
         "drain": "operating:drain",
+        "resume": "operating:resume",
         "top": "measuring:top",
         "bench": "measuring:bench",
     },

@@ -1,4 +1,4 @@
-"""Verbs for operators of a server: status, resident, warm, pin, unpin, evict, watch, drain."""
+"""Verbs for operators of a server: status, resident, warm, pin, unpin, evict, watch, drain, resume."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 else:
     AdminClient = Any  # typer evaluates annotations, and the client takes long to import.
 
+MIB = 1 << 20
+
 RefArgument = Annotated[str, typer.Argument(metavar="ORG/NAME[@SELECTOR]", help="Default: what prod means.")]
 
 
@@ -34,8 +36,8 @@ def status(admin: AdminClient, as_json: JsonOption = False) -> None:
         "base": f"{base} {base.digest[:12]}",
         "server": f"hotshoe {told.server_version}, since {told.started_at:%Y-%m-%d %H:%M:%SZ}",
         "requests": f"{told.running} running, {told.waiting} waiting",
-        "adapters": f"{full.loaded} of {full.capacity} loaded, {full.leased} in use, {full.loading} loading; "
-        f"{full.slots} slots",
+        "adapters": f"{full.loaded} loaded, {full.leased} in use, {full.loading} loading; {full.slots} slots",
+        "their memory": f"{full.bytes / MIB:,.1f} of {full.capacity_bytes / MIB:,.0f} MiB",
         "aliases": f"as the registry had them {told.alias_age_seconds:.1f} s ago",
         **{f"stuck: {each.alias}": f"{each.reason}: {each.message}" for each in told.stuck},
     }
@@ -121,11 +123,19 @@ def drain(
     admin: AdminClient,
     seconds: Annotated[float, typer.Option(help="How long to wait for answers; 0 is without end.")] = 0.0,
 ) -> None:
-    """Take a server out of service for good; waits until its answers have ended."""
+    """Take a server out of service until `resume`; waits until its answers have ended."""
     left = admin.drain(seconds)
     if left:
         raise Unavailable(f"{left} requests are still under way, and no new ones are taken: drain again")
     typer.echo("drained: nothing is under way, and no requests are taken")
+
+
+@verb
+@operator_verb
+def resume(admin: AdminClient) -> None:
+    """Take a drained server into service again."""
+    admin.resume()
+    typer.echo("requests are taken")
 
 
 def _state(told: ServerStatus) -> str:

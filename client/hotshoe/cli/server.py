@@ -39,8 +39,12 @@ def serve(
     slots: Annotated[
         int | None, typer.Option(help="Adapters active in one step. Default: 8, or 16 if there are more.")
     ] = None,
+    adapter_memory_mib: Annotated[
+        int | None,
+        typer.Option(help="Memory for loaded adapters, in MiB. Default: a quarter of what is left."),
+    ] = None,
     resident: Annotated[
-        int | None, typer.Option(help="Adapters in the engine's memory. Default: 32, more if they fit.")
+        int | None, typer.Option(help="Adapters in the engine's memory at most. Default: 1024.")
     ] = None,
     max_rank: Annotated[
         int | None, typer.Option(help="The largest LoRA rank. Default: the registry's, at least 16.")
@@ -115,6 +119,7 @@ def serve(
         "listen": listen,
         "registry": registry,
         "slots": slots,
+        "adapter_memory_bytes": None if adapter_memory_mib is None else adapter_memory_mib * MIB,
         "resident": resident,
         "max_rank": max_rank,
         "context_tokens": context_tokens,
@@ -163,7 +168,8 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         ("base", str(plan.base.base)),
         ("address", config.listen + (", TLS" if config.tls else "")),
         ("who may call", str(config.tenants) if config.tenants else "anybody who can reach it"),
-        ("slots", f"{config.slots} of rank {config.max_rank}; {config.resident} adapters in memory"),
+        ("slots", f"{config.slots} of rank {config.max_rank}"),
+        ("adapters in memory", f"{_size(config.adapter_memory_bytes)}, at most {config.resident} of them"),
         ("an adapter takes", _size(plan.adapter_bytes) + f" at rank {config.max_rank}"),
         ("KV cache", f"{_size(config.kv_cache_bytes)}, {plan.kv_tokens or 'some'} tokens"),
         ("context", f"{plan.context_tokens or 'as the base has it'} tokens"),

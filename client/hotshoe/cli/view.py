@@ -11,6 +11,8 @@ from rich.text import Text
 from hotshoe.cli.verb import printable
 from hotshoe.wire.admin import ServerStatus, Share
 
+MIB = 1 << 20
+
 ROWS = 12
 """Tenants and adapters shown, those with the most tokens a second first."""
 
@@ -42,8 +44,9 @@ def _headline(before: ServerStatus, now: ServerStatus, seconds: float) -> Text:
 def _places(now: ServerStatus) -> Table:
     full = now.adapters
     grid = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=max(1, full.capacity), completed=full.loaded, width=40)
-    said = f"{full.loaded} of {full.capacity} adapters loaded, {full.leased} in use, {full.loading} loading"
+    bar = ProgressBar(total=max(1, full.capacity_bytes), completed=full.bytes, width=40)
+    memory = f"{full.bytes / MIB:,.1f} of {full.capacity_bytes / MIB:,.0f} MiB"
+    said = f"{full.loaded} adapters loaded, {memory}, {full.leased} in use, {full.loading} loading"
     grid.add_row(bar, said)
     return grid
 

@@ -108,6 +108,11 @@ class AdminClient:
         with self._raising():
             return self._stub.Drain(pb.DrainRequest(seconds=seconds), metadata=self._metadata).left
 
+    def resume(self) -> None:
+        """Take a drained server into service again."""
+        with self._raising():
+            self._stub.Resume(pb.ResumeRequest(), timeout=self._seconds, metadata=self._metadata)
+
     @contextlib.contextmanager
     def _raising(self) -> Iterator[None]:
         try:

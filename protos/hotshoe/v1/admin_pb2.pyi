@@ -205,6 +205,8 @@ class Occupancy(_message.Message):
     LEASED_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    CAPACITY_BYTES_FIELD_NUMBER: _builtins.int
     loaded: _builtins.int
     """Loaded."""
     loading: _builtins.int
@@ -215,6 +217,10 @@ class Occupancy(_message.Message):
     """As many as may be loaded."""
     slots: _builtins.int
     """As many as may be active in one step of the engine."""
+    bytes: _builtins.int
+    """Bytes of what is loaded or on its way."""
+    capacity_bytes: _builtins.int
+    """Bytes that all of them together may take."""
     def __init__(
         self,
         *,
@@ -223,10 +229,12 @@ class Occupancy(_message.Message):
         leased: _builtins.int = ...,
         capacity: _builtins.int = ...,
         slots: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        capacity_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "leased", b"leased", "loaded", b"loaded", "loading", b"loading", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "capacity", b"capacity", "capacity_bytes", b"capacity_bytes", "leased", b"leased", "loaded", b"loaded", "loading", b"loading", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,6 +372,7 @@ class Residency(_message.Message):
     IDLE_SECONDS_FIELD_NUMBER: _builtins.int
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """`org/name`."""
     version: _builtins.str
@@ -382,6 +391,8 @@ class Residency(_message.Message):
     """The reason of the error that the last load ended with, such as UNSERVABLE; empty if it succeeded."""
     error_message: _builtins.str
     """That error in words."""
+    bytes: _builtins.int
+    """Bytes that it takes of the engine's memory; 0 while it is not there."""
     def __init__(
         self,
         *,
@@ -394,10 +405,11 @@ class Residency(_message.Message):
         idle_seconds: _builtins.float = ...,
         error_reason: _builtins.str = ...,
         error_message: _builtins.str = ...,
+        bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "error_message", b"error_message", "error_reason", b"error_reason", "hits", b"hits", "idle_seconds", b"idle_seconds", "leases", b"leases", "pinned", b"pinned", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "bytes", b"bytes", "error_message", b"error_message", "error_reason", b"error_reason", "hits", b"hits", "idle_seconds", b"idle_seconds", "leases", b"leases", "pinned", b"pinned", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,3 +707,37 @@ class DrainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    """Asks a drained server to take requests again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
+
+@_typing.final
+class ResumeResponse(_message.Message):
+    """Requests are taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015

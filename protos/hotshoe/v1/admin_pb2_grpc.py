@@ -75,6 +75,11 @@ class AdminStub:
                 request_serializer=hotshoe_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
                 response_deserializer=hotshoe_dot_v1_dot_admin__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/hotshoe.v1.Admin/Resume',
+                request_serializer=hotshoe_dot_v1_dot_admin__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=hotshoe_dot_v1_dot_admin__pb2.ResumeResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -131,8 +136,15 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Takes the server out of service for good: it answers what it has, and refuses what comes. Returns
-        when nothing is left to answer.
+        """Takes the server out of service: it answers what it has, and refuses what comes. Returns when nothing
+        is left to answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Takes a drained server into service again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +192,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=hotshoe_dot_v1_dot_admin__pb2.DrainRequest.FromString,
                     response_serializer=hotshoe_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=hotshoe_dot_v1_dot_admin__pb2.ResumeRequest.FromString,
+                    response_serializer=hotshoe_dot_v1_dot_admin__pb2.ResumeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -399,6 +416,33 @@ class Admin:
             '/hotshoe.v1.Admin/Drain',
             hotshoe_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
             hotshoe_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hotshoe.v1.Admin/Resume',
+            hotshoe_dot_v1_dot_admin__pb2.ResumeRequest.SerializeToString,
+            hotshoe_dot_v1_dot_admin__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,9 +50,11 @@ class AdminStub:
     Watch: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchRequest, _admin_pb2.WatchResponse]
     """Tells what happens to adapters, from the call on until the caller cancels."""
     Drain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]
-    """Takes the server out of service for good: it answers what it has, and refuses what comes. Returns
-    when nothing is left to answer.
+    """Takes the server out of service: it answers what it has, and refuses what comes. Returns when nothing
+    is left to answer.
     """
+    Resume: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumeRequest, _admin_pb2.ResumeResponse]
+    """Takes a drained server into service again."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -74,9 +76,11 @@ class AdminAsyncStub(AdminStub):
     Watch: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchRequest, _admin_pb2.WatchResponse]  # type: ignore[assignment]
     """Tells what happens to adapters, from the call on until the caller cancels."""
     Drain: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]  # type: ignore[assignment]
-    """Takes the server out of service for good: it answers what it has, and refuses what comes. Returns
-    when nothing is left to answer.
+    """Takes the server out of service: it answers what it has, and refuses what comes. Returns when nothing
+    is left to answer.
     """
+    Resume: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumeRequest, _admin_pb2.ResumeResponse]  # type: ignore[assignment]
+    """Takes a drained server into service again."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     """Looks after one server."""
@@ -143,8 +147,16 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.DrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DrainResponse, _abc.Awaitable[_admin_pb2.DrainResponse]]:
-        """Takes the server out of service for good: it answers what it has, and refuses what comes. Returns
-        when nothing is left to answer.
+        """Takes the server out of service: it answers what it has, and refuses what comes. Returns when nothing
+        is left to answer.
         """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _admin_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResumeResponse, _abc.Awaitable[_admin_pb2.ResumeResponse]]:
+        """Takes a drained server into service again."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

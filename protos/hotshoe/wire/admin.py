@@ -58,6 +58,7 @@ class Residency:
 
     leases: requests that use it or wait for it. hits: requests since it was loaded. idle_seconds: since
     it was last wanted. error_reason, error_message: what its last load ended with; empty if well.
+    bytes: what it takes of the engine's memory; 0 while it is not there.
     """
 
     adapter: str
@@ -69,6 +70,7 @@ class Residency:
     idle_seconds: float = 0.0
     error_reason: str = ""
     error_message: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Warming:
 class Occupancy:
     """How many adapters are in the engine's memory, on their way there, in use; how many may be.
 
-    slots: how many may be active in one step of the engine.
+    slots: how many may be active in one step of the engine. bytes: of what is loaded or on its way;
+    capacity_bytes: what all of them together may take.
     """
 
     loaded: int
@@ -91,6 +94,8 @@ class Occupancy:
     leased: int
     capacity: int
     slots: int
+    bytes: int
+    capacity_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ def from_status(status: ServerStatus) -> pb.StatusResponse:
             leased=full.leased,
             capacity=full.capacity,
             slots=full.slots,
+            bytes=full.bytes,
+            capacity_bytes=full.capacity_bytes,
         ),
         alias_age_seconds=status.alias_age_seconds,
         stuck=[pb.StuckAlias(alias=s.alias, reason=s.reason, message=s.message) for s in status.stuck],
@@ -77,7 +79,15 @@ def to_status(message: pb.StatusResponse) -> ServerStatus:
         draining=message.draining,
         running=message.running,
         waiting=message.waiting,
-        adapters=Occupancy(full.loaded, full.loading, full.leased, full.capacity, full.slots),
+        adapters=Occupancy(
+            full.loaded,
+            full.loading,
+            full.leased,
+            full.capacity,
+            full.slots,
+            full.bytes,
+            full.capacity_bytes,
+        ),
         alias_age_seconds=message.alias_age_seconds,
         stuck=tuple(StuckAlias(s.alias, s.reason, s.message) for s in message.stuck),
         tenants=tuple(map(_to_share, message.tenants)),
@@ -97,6 +107,7 @@ def from_residency(residency: Residency) -> pb.Residency:
         idle_seconds=residency.idle_seconds,
         error_reason=residency.error_reason,
         error_message=residency.error_message,
+        bytes=residency.bytes,
     )
 
 
@@ -112,6 +123,7 @@ def to_residency(message: pb.Residency) -> Residency:
         idle_seconds=message.idle_seconds,
         error_reason=message.error_reason,
         error_message=message.error_message,
+        bytes=message.bytes,
     )
 
 

@@ -10,6 +10,7 @@ from hotshoe.adapter.reference import AdapterRef
 from hotshoe.serve.administration import Administration
 from hotshoe.serve.answering import Context, answering
 from hotshoe.serve.identity import Identity, require_admin
+from hotshoe.serve.refusals import Refusals
 from hotshoe.serve.tenants import ANYONE
 from hotshoe.v1 import admin_pb2 as pb
 from hotshoe.v1 import admin_pb2_grpc
@@ -21,45 +22,46 @@ LOOPBACK = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
 class AdminServicer(admin_pb2_grpc.AdminServicer):
     """The operators' service. Who is no operator is refused before anything is looked at."""
 
-    def __init__(self, administration: Administration, identity: Identity) -> None:
+    def __init__(self, administration: Administration, identity: Identity, refusals: Refusals) -> None:
         self._administration = administration
         self._identity = identity
+        self._refusals = refusals
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
-        async with self._permitted(context):
+        async with self._permitted(context, "Status"):
             return messages.from_status(await self._administration.status())
 
     async def ListResidency(
         self, request: pb.ListResidencyRequest, context: Context
     ) -> pb.ListResidencyResponse:
-        async with self._permitted(context):
+        async with self._permitted(context, "ListResidency"):
             residency = self._administration.residency()
             return pb.ListResidencyResponse(adapters=map(messages.from_residency, residency))
 
     async def Warm(self, request: pb.WarmRequest, context: Context) -> AsyncIterator[pb.WarmResponse]:
-        async with self._permitted(context):
+        async with self._permitted(context, "Warm"):
             states = self._administration.warm(AdapterRef.parse(request.adapter))
             async with contextlib.aclosing(states):
                 async for warming in states:
                     yield messages.from_warming(warming)
 
     async def Pin(self, request: pb.PinRequest, context: Context) -> pb.PinResponse:
-        async with self._permitted(context):
+        async with self._permitted(context, "Pin"):
             version = await self._administration.pin(AdapterRef.parse(request.adapter))
             return pb.PinResponse(version=version.tag)
 
     async def Unpin(self, request: pb.UnpinRequest, context: Context) -> pb.UnpinResponse:
-        async with self._permitted(context):
+        async with self._permitted(context, "Unpin"):
             version = await self._administration.unpin(AdapterRef.parse(request.adapter))
             return pb.UnpinResponse(version=version.tag)
 
     async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.EvictResponse:
-        async with self._permitted(context):
+        async with self._permitted(context, "Evict"):
             version = await self._administration.evict(AdapterRef.parse(request.adapter))
             return pb.EvictResponse(version=version.tag)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
-        async with self._permitted(context):
+        async with self._permitted(context, "Watch"):
             with self._administration.watching() as happenings:
                 # The caller knows by this that it misses nothing from here on.
                 await context.send_initial_metadata(())
@@ -67,18 +69,27 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
                     yield messages.from_happening(happening)
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
-        async with self._permitted(context):
+        async with self._permitted(context, "Drain"):
             return pb.DrainResponse(left=await self._administration.drain(request.seconds))
 
+    async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
+        async with self._permitted(context, "Resume"):
+            await self._administration.resume()
+            return pb.ResumeResponse()
+
     @contextlib.asynccontextmanager
-    async def _permitted(self, context: Context) -> AsyncIterator[None]:
-        async with answering(context):
-            tenant = self._identity.of(context.invocation_metadata() or (), context.auth_context)
-            if tenant is not ANYONE:
-                require_admin(tenant)
-            elif not context.peer().startswith(LOOPBACK):
-                raise PermissionDenied(
-                    "this server asks nobody who they are, so it takes orders only from its own machine: "
-                    "call it there, or serve with a tenants file"
-                )
-            yield
+    async def _permitted(self, context: Context, method: str) -> AsyncIterator[None]:
+        async with answering(context) as request_id:
+            with self._refusals.noted(method, request_id):
+                self._require_operator(context)
+                yield
+
+    def _require_operator(self, context: Context) -> None:
+        tenant = self._identity.of(context.invocation_metadata() or (), context.auth_context)
+        if tenant is not ANYONE:
+            require_admin(tenant)
+        elif not context.peer().startswith(LOOPBACK):
+            raise PermissionDenied(
+                "this server asks nobody who they are, so it takes orders only from its own machine: "
+                "call it there, or serve with a tenants file"
+            )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 
-from hotshoe.adapter.errors import HotshoeError
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
 from hotshoe.serve.admission import Admission
@@ -18,16 +17,14 @@ from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.engine import Engine
 from hotshoe.serve.journal import Journal
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.rotation import Rotation
 from hotshoe.serve.tally import Tally
 from hotshoe.wire.admin import Happening, Residency, ServerStatus, State, StuckAlias, Warming
 
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """Looks after one server. All methods belong to its event loop.
-
-    out_of_rotation: tells load balancers to send nobody any more.
-    """
+    """Looks after one server. All methods belong to its event loop."""
 
     engine: Engine
     pool: AdapterPool
@@ -35,7 +32,7 @@ class Administration:
     admission: Admission
     journal: Journal
     tally: Tally
-    out_of_rotation: Callable[[], Awaitable[None]]
+    rotation: Rotation
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def status(self) -> ServerStatus:
@@ -44,7 +41,7 @@ class Administration:
             base=self.engine.facts.base,
             server_version=installed_version("hotshoe"),
             started_at=self.started_at,
-            serving=not self.admission.draining and await self._alive(),
+            serving=not self.admission.draining and await self.rotation.alive(),
             draining=self.admission.draining,
             running=self.admission.running,
             waiting=self.admission.waiting,
@@ -100,15 +97,13 @@ class Administration:
         0 seconds wait without limit.
         """
         self.admission.close()
-        await self.out_of_rotation()
+        await self.rotation.update()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds or None):
                 await self.admission.empty()
         return self.admission.running + self.admission.waiting
 
-    async def _alive(self) -> bool:
-        try:
-            await self.engine.check()
-        except HotshoeError:
-            return False
-        return True
+    async def resume(self) -> None:
+        """Take requests again after `drain`. Raises Refused where the server itself is ending."""
+        self.admission.reopen()
+        await self.rotation.update()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
-from hotshoe.adapter.errors import DeadlineExceeded, Draining, Exhausted
+from hotshoe.adapter.errors import DeadlineExceeded, Draining, Exhausted, Refused
 from hotshoe.serve.fairness import FairQueue, Ticket
 from hotshoe.serve.limits import Bucket
 from hotshoe.serve.tenants import Limits, Tenant
@@ -62,6 +62,7 @@ class Admission:
         self._turns: dict[Ticket, asyncio.Future[None]] = {}
         self._inside: set[Ticket] = set()
         self._draining = False
+        self._ends = False
         self._empty = asyncio.Event()
         self._empty.set()
         self._left_at = clock()
@@ -75,7 +76,7 @@ class Admission:
         or its requests at once.
         """
         if self._draining:
-            raise Draining("this server is shutting down and takes no new requests: call another one")
+            raise Draining("this server is out of service and takes no new requests: call another one")
         self._check(tenant)
         self._visitors[tenant.name] += 1
         self._empty.clear()
@@ -120,12 +121,15 @@ class Admission:
         finally:
             self._leave(ticket)
 
-    def close(self) -> None:
+    def close(self, *, for_good: bool = False) -> None:
         """Let nobody new in from now on; those who are here go on."""
         self._draining = True
+        self._ends = self._ends or for_good
 
     def reopen(self) -> None:
-        """Undo `close`."""
+        """Undo `close`; raise Refused if that was for good."""
+        if self._ends:
+            raise Refused("this server is ending and will not take requests again: start another one")
         self._draining = False
 
     @property

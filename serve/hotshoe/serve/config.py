@@ -14,7 +14,7 @@ from hotshoe.serve.tls import TlsFiles
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The slot ranks that vLLM takes (vllm.config.lora)."""
 
-RESIDENT = 32
+RESIDENT = 1024
 
 SILENCE_SECONDS = 60.0
 
@@ -25,7 +25,8 @@ class ServeConfig:
 
     base: folder, `org/repo[@revision]` or `package:NAME`. listen: `HOST:PORT`; port 0 takes a free one.
     registry: as `open_registry` takes it. slots: adapters active in one step. resident: adapters in the
-    engine's memory, at least `slots`. max_rank: the largest LoRA rank, one of RANKS.
+    engine's memory, at least `slots`; adapter_memory_bytes: what they may take there together. max_rank:
+    the largest LoRA rank, one of RANKS.
     context_tokens: prompt plus answer; None takes the base's own, bounded by kv_cache_bytes.
     sequences: answers in one step. threads: the engine's compute threads. silence_seconds: an engine that
     gives no sign of life for longer, between two steps, is killed and started again.
@@ -46,6 +47,7 @@ class ServeConfig:
     registry: str | None = None
     slots: int = 8
     resident: int = RESIDENT
+    adapter_memory_bytes: int = 1 << 30
     max_rank: int = 16
     context_tokens: int | None = None
     kv_cache_bytes: int = 1 << 30
@@ -80,6 +82,7 @@ class ServeConfig:
             raise InvalidConfig(f"max_rank is {self.max_rank}: choose one of {', '.join(map(str, RANKS))}")
         _at_least("slots", self.slots, 1)
         _at_least("resident", self.resident, self.slots)
+        _at_least("adapter_memory_bytes", self.adapter_memory_bytes, 1 << 20)
         _at_least("sequences", self.sequences, 1)
         _at_least("max_streams", self.max_streams, 1)
         _at_least("connection_seconds", self.connection_seconds, 1)

@@ -17,7 +17,7 @@ class EngineFacts:
 
     base_config: the base's config.json, for the shapes that adapters must have; empty where there is none.
     context_tokens: prompt plus output at most. slots: adapters active in one step at most.
-    max_rank: the largest LoRA rank a slot holds.
+    max_rank: the largest LoRA rank a slot holds. number_bytes: what one weight takes of its memory.
     """
 
     base: Base
@@ -26,6 +26,7 @@ class EngineFacts:
     slots: int
     max_rank: int
     base_config: Mapping[str, Any] = field(default_factory=dict)
+    number_bytes: int = 4
 
 
 @dataclass(frozen=True, slots=True)

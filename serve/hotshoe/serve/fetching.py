@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,11 +18,22 @@ log = logging.getLogger(__name__)
 FETCHES_AT_ONCE = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A version's verified folder, which stays as it is until it is given back.
+
+    size: the bytes of the engine's memory that its weights will take.
+    """
+
+    folder: Path
+    size: int
+
+
 class Source(Protocol):
     """Where versions are taken from. Blocking: called in threads."""
 
-    def take(self, version: Version) -> Path:
-        """The version's verified folder, which stays as it is until it is given back."""
+    def take(self, version: Version) -> Taken:
+        """The version, verified, until it is given back."""
         ...
 
     def give_back(self, version: Version) -> None:
@@ -36,10 +48,10 @@ class Fetcher:
         self._source = source
         self._failures = failures
         self._threads = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="adapters")
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, asyncio.Task[int]] = {}
 
-    async def take(self, version: Version) -> Path:
-        """The version's verified folder, there until it is given back; cancelled, nothing is to give back."""
+    async def take(self, version: Version) -> Taken:
+        """The version, verified, until it is given back; cancelled, nothing is to give back."""
         taking = self._threads.submit(self._source.take, version)
         try:
             return await asyncio.wrap_future(taking)
@@ -53,15 +65,18 @@ class Fetcher:
         giving = self._threads.submit(self._give_back, version)
         await asyncio.shield(asyncio.wrap_future(giving))
 
-    async def bring(self, version: Version) -> None:
-        """Have the version's files on this machine; one fetch for however many callers."""
+    async def bring(self, version: Version) -> int:
+        """Have the version's files on this machine; the bytes of the engine's memory that they will take.
+
+        One fetch for however many callers.
+        """
         name = version.engine_name
         task = self._under_way.get(name)
         if task is None:
             task = asyncio.create_task(self._bring(version), name=f"fetch {version}")
             task.add_done_callback(_seen)
             self._under_way[name] = task
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
     def under_way(self) -> frozenset[str]:
         """Engine names of what is being brought now."""
@@ -75,11 +90,12 @@ class Fetcher:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False)
 
-    async def _bring(self, version: Version) -> None:
+    async def _bring(self, version: Version) -> int:
         try:
             with self._failures.watching(version):
-                await self.take(version)
+                taken = await self.take(version)
             await self.give_back(version)
+            return taken.size
         finally:
             del self._under_way[version.engine_name]
 
@@ -89,12 +105,12 @@ class Fetcher:
         except Exception:  # It stays on disk; no caller's request fails for that.
             log.exception("giving back %s failed", version)
 
-    def _give_back_unasked(self, version: Version, taking: Future[Path]) -> None:
+    def _give_back_unasked(self, version: Version, taking: Future[Taken]) -> None:
         if not taking.cancelled() and taking.exception() is None:
             self._give_back(version)
 
 
-def _seen(task: asyncio.Task[None]) -> None:
+def _seen(task: asyncio.Task[int]) -> None:
     """Take note of an error that every caller gave up waiting for."""
     if not task.cancelled():
         task.exception()

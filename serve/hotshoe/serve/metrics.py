@@ -80,6 +80,10 @@ class Metrics(Observer):
         series.prompt.inc(call.prompt_tokens)
         series.cached.inc(call.cached_tokens)
 
+    def on_refusal(self, method: str, reason: str) -> None:
+        """A listener of refusals."""
+        self._refusals.labels(method, reason).inc()
+
     def on_happening(self, happening: Happening) -> None:
         """A reader for the journal."""
         match happening.what:
@@ -100,6 +104,12 @@ class Metrics(Observer):
         self._running = Gauge("hotshoe_requests_running", "Requests that have not ended yet.", registry=to)
         self._requests = Counter(
             "hotshoe_requests", "Requests that ended, by how: OK or a reason.", (*WHO, "outcome"), registry=to
+        )
+        self._refusals = Counter(
+            "hotshoe_refusals",
+            "Calls that ended before they were requests, by method and reason.",
+            ("method", "reason"),
+            registry=to,
         )
         self._tokens = Counter(
             "hotshoe_tokens", "Tokens: prompt (cached among them) and output.", (*WHO, "kind"), registry=to

@@ -12,7 +12,7 @@ from typing import Any
 from hotshoe.adapter.errors import HotshoeError
 from hotshoe.adapter.reference import AdapterRef, Alias, VersionNumber
 from hotshoe.registry import AdapterSummary, BaseModel, Registry
-from hotshoe.serve.config import RANKS, ServeConfig
+from hotshoe.serve.config import RANKS, RESIDENT, ServeConfig
 
 LOOKED_AT = 1000
 """Adapters whose manifests are read for a plan: the first ones by name."""
@@ -166,12 +166,10 @@ def _chosen(
         # A slot more costs little, one too few makes adapters take turns.
         changes["slots"] = 16 if len(servable) > config.slots else config.slots
     if "resident" not in given:
-        room = memory // 4 if memory else 0
-        each = adapter_bytes(base_config, changes.get("max_rank", config.max_rank)) or 0
-        fitting = room // each if each else config.resident
-        changes["resident"] = max(
-            changes.get("slots", config.slots), min(max(32, len(servable)), 256, fitting)
-        )
+        changes["resident"] = max(changes.get("slots", config.slots), RESIDENT)
+    if "adapter_memory_bytes" not in given and memory:
+        largest = adapter_bytes(base_config, changes.get("max_rank", config.max_rank)) or 0
+        changes["adapter_memory_bytes"] = max(1 << 20, largest, memory // 4)
     if "kv_cache_bytes" not in given and memory:
         changes["kv_cache_bytes"] = max(1 << 20, min(config.kv_cache_bytes, memory // 4))
     longest, per_token = base_config.get("max_position_embeddings"), kv_bytes_per_token(base_config)

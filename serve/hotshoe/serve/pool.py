@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, HotshoeError, Refused
 from hotshoe.adapter.version import Version
@@ -17,7 +17,8 @@ from hotshoe.serve.failures import Failures
 from hotshoe.serve.fetching import Fetcher, Source
 from hotshoe.serve.journal import Journal
 from hotshoe.serve.residency import Sightings
-from hotshoe.serve.slots import Load, Slots, Wait
+from hotshoe.serve.slots import Slots
+from hotshoe.serve.stock import Handlers, Stock, failed, join
 from hotshoe.wire.admin import Occupancy, Residency
 
 log = logging.getLogger(__name__)
@@ -31,25 +32,17 @@ class Lease:
     load_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    version: Version
-    adapter: EngineAdapter
+UNLIMITED = 1 << 62
 
-
-@dataclass(slots=True)
-class _Stock:
-    """What one engine holds. An engine that dies takes its stock with it; the next one begins anew."""
-
-    slots: Slots
-    loaded: dict[str, _Loaded] = field(default_factory=dict)
-    loads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+WEIGHED = 4096
+"""Versions whose size is remembered."""
 
 
 class AdapterPool:
-    """Keeps at most `capacity` versions loaded in `engine`, the longest unused leaving first.
+    """Keeps versions loaded in `engine`, the longest unused leaving first.
 
-    All methods belong to one event loop.
+    capacity: how many at most. capacity_bytes: what they may take of its memory together. All methods
+    belong to one event loop.
     """
 
     def __init__(
@@ -58,23 +51,22 @@ class AdapterPool:
         source: Source,
         *,
         capacity: int,
+        capacity_bytes: int = UNLIMITED,
         failures: Failures | None = None,
         journal: Journal | None = None,
     ) -> None:
-        self._engine = engine
+        self._facts = engine.facts
         self._failures = failures or Failures()
         self._fetcher = Fetcher(source, self._failures)
         self._journal = journal or Journal()
         self._sightings = Sightings()
         self._failures.listeners += [self._journal.load_failed, self._sightings.failed]
-        self._stock = _Stock(Slots(capacity))
+        self._handlers = Handlers(engine, self._fetcher, self._failures, self._journal, self._sightings)
+        self._stock = Stock(self._handlers, Slots(capacity, capacity_bytes))
+        self._sizes: OrderedDict[str, int] = OrderedDict()
         self._to_pin: list[Version] = []
-        self._ids = itertools.count(1)  # Never reused: a failed load can leave its id behind in the engine.
         # Who waits longest for a place gets the next one; who needs none does not stand in this line.
         self._line = asyncio.Lock()
-        self._freed = asyncio.Event()
-        # In the order of the decisions, so that the engine never holds more than `capacity`.
-        self._engine_turn = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def lease(self, version: Version) -> AsyncIterator[Lease]:
@@ -91,7 +83,7 @@ class AdapterPool:
         load = stock.loads.get(name)
         try:
             if load is not None:
-                await _join(load)
+                await join(load)
             if stock is not self._stock:
                 raise EngineUnavailable("the engine died while the adapter was loaded: try again")
             waited_ms = (time.monotonic() - started) * 1000 if load else 0.0
@@ -102,9 +94,8 @@ class AdapterPool:
             # The next engine does not know it, which says nothing about the adapter.
             raise EngineUnavailable("the engine died before it answered: try again") from error
         finally:
-            if load is None or not _failed(load):  # A failed load took its leases with it.
-                stock.slots = stock.slots.on_release(name)
-                self._freed.set()
+            if load is None or not failed(load):  # A failed load took its leases with it.
+                stock.release(name)
                 self._sightings.wanted(version, self._stock.slots)
 
     async def warm(self, version: Version) -> None:
@@ -121,19 +112,20 @@ class AdapterPool:
         if name in self._stock.slots.held:
             return
         self._sightings.wanted(version, self._stock.slots)
-        self._failures.raise_known(name)
-        await self._fetcher.bring(version)
+        await self._weigh(version)
 
     async def on_engine_lost(self) -> None:
         """The engine died, and with it all that was loaded: begin anew.
 
         Leases of before are worth nothing any more; their holders find out from the engine.
         """
-        lost, self._stock = self._stock, _Stock(Slots(self._stock.slots.capacity))
+        lost = self._stock
+        slots = Slots(lost.slots.capacity, lost.slots.capacity_bytes)
+        self._stock = Stock(self._handlers, slots)
         held = lost.slots.held
         self._to_pin = [each.version for name, each in lost.loaded.items() if held[name].pinned]
-        self._freed.set()
-        await self._drop(lost)
+        lost.freed.set()
+        await lost.drop()
 
     async def on_engine_back(self) -> None:
         """The next engine is there: pin what was pinned before. Everything else comes when it is wanted."""
@@ -147,11 +139,10 @@ class AdapterPool:
     async def retire(self, version: Version) -> bool:
         """Unload a version if no request uses it; True if it is not loaded any more."""
         name = version.engine_name
-        self._stock.slots, unload = self._stock.slots.retire(name)
-        if unload:
-            self._freed.set()
+        stock = self._stock
+        if (loaded := stock.retire(name)) is not None:
             self._journal.retired(version)
-            await self._unload(self._stock.loaded.pop(name))
+            await stock.unload(loaded)
         return name not in self._stock.slots.held
 
     async def pin(self, version: Version) -> None:
@@ -160,29 +151,28 @@ class AdapterPool:
         Raises Refused where no place would be left for what is not pinned.
         """
         async with self.lease(version):
-            held = self._stock.slots.held[version.engine_name]
             slots = self._stock.slots
-            if not held.pinned and slots.pinned + 1 >= slots.capacity:
+            if not slots.may_pin(version.engine_name):
                 raise Refused(
-                    f"{version} cannot be pinned: {slots.pinned} of {slots.capacity} places are, and the "
-                    "last must stay free: unpin another, or serve with a higher --resident"
+                    f"{version} cannot be pinned: {slots.pinned} of {slots.capacity} places are, and one, "
+                    "with room for another of its size, must stay free: unpin another, or serve with a "
+                    "higher --resident or --adapter-memory-mib"
                 )
-            self._stock.slots = self._stock.slots.pin(version.engine_name, pinned=True)
+            self._stock.slots = slots.pin(version.engine_name, pinned=True)
 
     def unpin(self, version: Version) -> None:
         """Let a version go when its place is needed; one that is not pinned stays as it is."""
         self._stock.slots = self._stock.slots.pin(version.engine_name, pinned=False)
-        self._freed.set()
+        self._stock.freed.set()
 
     async def evict(self, version: Version) -> None:
         """Unload a version now, if it is loaded. Raises Refused while a request uses it or it is pinned."""
         name = version.engine_name
-        self._stock.slots, unload = self._stock.slots.retire(name)
-        if unload:
-            self._freed.set()
+        stock = self._stock
+        if (loaded := stock.retire(name)) is not None:
             self._journal.evicted(version)
-            await self._unload(self._stock.loaded.pop(name))
-        elif (held := self._stock.slots.held.get(name)) is not None:
+            await stock.unload(loaded)
+        elif (held := stock.slots.held.get(name)) is not None:
             cause = "is pinned: unpin it" if held.pinned else f"is used by {held.leases} requests: wait"
             raise Refused(f"{version} cannot be unloaded now: it {cause}, then try again")
 
@@ -199,7 +189,15 @@ class AdapterPool:
         slots = self._stock.slots
         loading = sum(not each.ready for each in slots.held.values())
         leased = sum(each.leases > 0 for each in slots.held.values())
-        return Occupancy(len(slots.held) - loading, loading, leased, slots.capacity, self._engine.facts.slots)
+        return Occupancy(
+            loaded=len(slots.held) - loading,
+            loading=loading,
+            leased=leased,
+            capacity=slots.capacity,
+            slots=self._facts.slots,
+            bytes=slots.size,
+            capacity_bytes=slots.capacity_bytes,
+        )
 
     def leases(self, version: Version) -> int:
         """How many requests use a version, or wait for its load, now."""
@@ -208,97 +206,33 @@ class AdapterPool:
 
     async def close(self) -> None:
         """Give up what is under way, and give all folders back. The engine is left as it is."""
-        await self._drop(self._stock)
+        await self._stock.drop()
         await self._fetcher.close()
 
-    async def _drop(self, stock: _Stock) -> None:
-        tasks = list(stock.loads.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for loaded in stock.loaded.values():
-            await self._fetcher.give_back(loaded.version)
-
-    async def _acquire(self, version: Version) -> _Stock:
+    async def _acquire(self, version: Version) -> Stock:
         """Get a lease, if need be by beginning to load; the stock that it is in."""
         name = version.engine_name
         self._failures.raise_known(name)
+        size = 0
+        if name not in self._stock.slots.held:
+            size = self._sizes.get(name) or await self._weigh(version)
         if name in self._stock.slots.held:
-            self._stock.slots, _ = self._stock.slots.on_request(name)
+            self._stock.request(version, size)
             return self._stock
         async with self._line:
             while True:
                 self._failures.raise_known(name)
-                self._stock.slots, command = self._stock.slots.on_request(name)
-                if isinstance(command, Load):
-                    self._begin(version, command)
-                if not isinstance(command, Wait):
-                    return self._stock
-                self._freed.clear()
-                await self._freed.wait()
+                stock = self._stock
+                if stock.request(version, size):
+                    return stock
+                stock.freed.clear()
+                await stock.freed.wait()
 
-    def _begin(self, version: Version, command: Load) -> None:
-        stock = self._stock
-        evicted = stock.loaded.pop(command.evict) if command.evict else None
-        task = asyncio.create_task(self._load(stock, version, evicted), name=f"load {version}")
-        task.add_done_callback(_failed)  # Seen, even if every caller has given up by then.
-        stock.loads[version.engine_name] = task
-
-    async def _load(self, stock: _Stock, version: Version, evicted: _Loaded | None) -> None:
+    async def _weigh(self, version: Version) -> int:
+        """Have a version's files on this machine; the bytes that it will take of the engine's memory."""
         name = version.engine_name
-        started = time.monotonic()
-        try:
-            if evicted is not None:
-                self._journal.evicted(evicted.version)
-                await self._unload(evicted)
-            with self._failures.watching(version):
-                adapter = await self._add(version)
-        except BaseException:
-            stock.slots = stock.slots.on_failed(name)
-            raise
-        else:
-            stock.loaded[name] = _Loaded(version, adapter)
-            stock.slots = stock.slots.on_loaded(name)
-            self._failures.forget(name)
-            self._sightings.loaded(version)
-            self._journal.loaded(version, seconds=time.monotonic() - started)
-            log.info("loaded %s", version)
-        finally:
-            del stock.loads[name]
-            self._freed.set()
-
-    async def _add(self, version: Version) -> EngineAdapter:
-        folder = await self._fetcher.take(version)
-        adapter = EngineAdapter(name=version.engine_name, id=next(self._ids), folder=folder)
-        try:
-            async with self._engine_turn:
-                await self._engine.add(adapter)
-        except BaseException:
-            await self._fetcher.give_back(version)
-            raise
-        return adapter
-
-    async def _unload(self, loaded: _Loaded) -> None:
-        """Take it out of the engine and give its folder back. Failing at it is nobody's fault to hear of."""
-        try:
-            async with self._engine_turn:
-                await self._engine.remove(loaded.adapter)
-        except Exception as error:
-            log.warning("unloading %s failed: %s", loaded.version, error or type(error).__name__)
-        finally:
-            await self._fetcher.give_back(loaded.version)
-
-
-async def _join(load: asyncio.Task[None]) -> None:
-    """Wait for a load. A caller that gives up does not take it away from the others."""
-    try:
-        await asyncio.shield(load)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if load.cancelled() and not (task and task.cancelling()):
-            raise EngineUnavailable("the engine died while the adapter was loaded: try again") from None
-        raise
-
-
-def _failed(task: asyncio.Task[None]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
+        self._failures.raise_known(name)
+        size = self._sizes[name] = await self._fetcher.bring(version)
+        if len(self._sizes) > WEIGHED:
+            self._sizes.popitem(last=False)
+        return size

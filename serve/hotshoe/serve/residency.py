@@ -71,6 +71,7 @@ class Sightings:
             idle_seconds=0.0 if held and held.leases else self._clock() - sighting.at,
             error_reason=error.reason if error else "",
             error_message=error.message if error else "",
+            bytes=held.size if held else 0,
         )
 
     def _forget_oldest(self, slots: Slots) -> None:

@@ -9,10 +9,9 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from hotshoe.adapter.errors import HotshoeError
 from hotshoe.registry import Registry
 from hotshoe.serve.admin_servicer import AdminServicer
 from hotshoe.serve.administration import Administration
@@ -26,6 +25,7 @@ from hotshoe.serve.identity import OpenDoor, TenantsFile
 from hotshoe.serve.inference_servicer import InferenceServicer
 from hotshoe.serve.listing import AdapterListing
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.rotation import Rotation
 from hotshoe.serve.shelf import Shelf
 from hotshoe.serve.supervisor import SupervisedEngine, prove
 from hotshoe.serve.telemetry import Telemetry, telemetry
@@ -39,7 +39,6 @@ SERVICES = (
     inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name,
     admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name,
 )
-CHECK_SECONDS = 0.2
 LAST_WORDS_SECONDS = 0.5
 """How long answers that were ready when the time was over may take to be sent."""
 
@@ -50,6 +49,7 @@ class Running:
 
     address: str
     pool: AdapterPool
+    admission: Admission
     telemetry: Telemetry
 
 
@@ -81,34 +81,35 @@ async def _running(
 ) -> AsyncIterator[Running]:
     identity = TenantsFile(config.tenants) if config.tenants else OpenDoor()
     shelf = Shelf(registry, engine.facts)
-    pool = AdapterPool(engine, shelf, capacity=config.resident, journal=seen.journal)
+    pool = AdapterPool(
+        engine,
+        shelf,
+        capacity=config.resident,
+        capacity_bytes=config.adapter_memory_bytes,
+        journal=seen.journal,
+    )
     catalog = Catalog(registry, pool, journal=seen.journal)
     admission = Admission(_line(config))
     seen.watch(pool, catalog, admission)
     generation = Generation(engine, catalog, pool, admission, observers=seen.observers)
     server = new_server(config)
     inference_pb2_grpc.add_InferenceServicer_to_server(
-        InferenceServicer(generation, AdapterListing(registry, pool), identity), server
+        InferenceServicer(generation, AdapterListing(registry, pool), identity, seen.refusals), server
     )
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    administration = Administration(
-        engine, pool, catalog, admission, seen.journal, seen.tally, healthy.enter_graceful_shutdown
-    )
-    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(administration, identity), server)
+    rotation = Rotation(engine, admission, SERVICES)
+    health_pb2_grpc.add_HealthServicer_to_server(rotation.servicer, server)
+    administration = Administration(engine, pool, catalog, admission, seen.journal, seen.tally, rotation)
+    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(administration, identity, seen.refusals), server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = listen(server, config.listen, certificate)
     await prove(engine)
     async with catalog.watching(), identity.watching(), _looked_after(engine, pool):
         await server.start()
-        await _tell(healthy, serving=True)
-        watch = asyncio.create_task(_watch(engine, healthy), name="watch engine")
         log.info("serving %s on %s", engine.facts.base, address)
         try:
-            yield Running(address, pool, seen)
+            async with rotation.watching():
+                yield Running(address, pool, admission, seen)
         finally:
-            watch.cancel()
-            await healthy.enter_graceful_shutdown()
             await _drain(admission, config.drain_seconds, hurry)
             await server.stop(LAST_WORDS_SECONDS)
             await pool.close()
@@ -143,7 +144,7 @@ def _line(config: ServeConfig) -> FairQueue:
 
 async def _drain(admission: Admission, seconds: float, hurry: asyncio.Event) -> None:
     """Refuse what comes, with an error that sends callers elsewhere, until what is here has ended."""
-    admission.close()
+    admission.close(for_good=True)
     reasons = [asyncio.ensure_future(each) for each in (admission.empty(), hurry.wait())]
     try:
         await asyncio.wait(reasons, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -162,27 +163,3 @@ async def _looked_after(engine: Engine, pool: AdapterPool) -> AsyncIterator[None
     engine.on_back(pool.on_engine_back)
     async with engine.supervised():
         yield
-
-
-async def _watch(engine: Engine, healthy: health.aio.HealthServicer) -> None:
-    """Keep the health service true to the engine."""
-    alive = True
-    while True:
-        await asyncio.sleep(CHECK_SECONDS)
-        try:
-            await engine.check()
-            now = True
-        except Exception as error:
-            now = False
-            if alive:
-                unforeseen = not isinstance(error, HotshoeError)
-                log.error("the engine does not answer any more: %s", error, exc_info=unforeseen)
-        if now is not alive:
-            await _tell(healthy, serving=now)
-        alive = now
-
-
-async def _tell(healthy: health.aio.HealthServicer, *, serving: bool) -> None:
-    state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for service in ("", *SERVICES):
-        await healthy.set(service, state)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from hotshoe.adapter.errors import BaseMismatch, Unservable
 from hotshoe.adapter.version import Version
 from hotshoe.registry import Registry
-from hotshoe.registry.inspect import inspect
+from hotshoe.registry.inspect import WEIGHTS_FILE, inspect
+from hotshoe.registry.inspect.header import read_header
 from hotshoe.serve.engine import EngineFacts
+from hotshoe.serve.fetching import Taken
 
 
 class Shelf:
@@ -18,7 +21,7 @@ class Shelf:
         self._registry = registry
         self._facts = facts
 
-    def take(self, version: Version) -> Path:
+    def take(self, version: Version) -> Taken:
         """The version's verified, immutable folder, there until it is given back.
 
         Raises BaseMismatch, Unservable (its rank is over the slots', or what inspection finds), Tampered,
@@ -40,11 +43,16 @@ class Shelf:
             # Once more: whoever may write to the registry need not have come through our publish.
             shapes = self._facts.base_config or None
             inspect(folder, shapes, max_rank=self._facts.max_rank).raise_for_errors()
+            return Taken(folder, self._size(folder))
         except BaseException:
             self._registry.release(version)
             raise
-        return folder
 
     def give_back(self, version: Version) -> None:
         """The folder of one `take` is not needed any more: the registry's cache may drop it."""
         self._registry.release(version)
+
+    def _size(self, folder: Path) -> int:
+        # Stored in half the precision it may be, but the engine keeps everything in its own.
+        numbers = sum(math.prod(each.shape) for each in read_header(folder / WEIGHTS_FILE).tensors)
+        return numbers * self._facts.number_bytes

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 class Held:
     """A loaded or loading adapter. leases: requests that use it. used_at: in requests, not seconds.
 
-    hits: requests so far. pinned: stays, whatever else wants its place.
+    size: bytes of the engine's memory. hits: requests so far. pinned: stays, whatever else wants its place.
     """
 
     leases: int
     used_at: int
     ready: bool
+    size: int
     hits: int = 1
     pinned: bool = False
 
@@ -36,47 +37,54 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load it, after unloading `evict` if that is set."""
+    """Load it, after unloading what `evict` names."""
 
-    evict: str | None
+    evict: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Every place is leased: wait for a release, then ask again."""
+    """Too much is leased: wait for a release, then ask again."""
 
 
-Command = Use | Join | Load | Wait
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No release would make room: `room` bytes are all that is not pinned."""
 
-_USE, _JOIN = Use(), Join()
+    room: int
+
+
+Command = Use | Join | Load | Wait | Refuse
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The adapters that an engine holds, `capacity` at most.
+    """The adapters that an engine holds: `capacity` at most, of `capacity_bytes` together at most.
 
     Nothing leased or pinned is ever chosen for unloading.
     """
 
     capacity: int
+    capacity_bytes: int
     held: Mapping[str, Held] = field(default_factory=dict)
     clock: int = 0
 
-    def on_request(self, name: str) -> tuple[Slots, Command]:
-        """A request wants `name`; unless told to Wait, it holds a lease from now on."""
+    def on_request(self, name: str, size: int) -> tuple[Slots, Command]:
+        """A request wants `name`; unless told to Wait or refused, it holds a lease from now on."""
         held = dict(self.held)
         tick = self.clock + 1
         if (known := held.get(name)) is not None:
-            held[name] = Held(known.leases + 1, tick, known.ready, known.hits + 1, known.pinned)
-            return Slots(self.capacity, held, tick), _USE if known.ready else _JOIN
-        evict = None
-        if len(held) >= self.capacity:
-            evict = self._idle_longest()
-            if evict is None:
-                return self, Wait()
-            del held[evict]
-        held[name] = Held(leases=1, used_at=tick, ready=False)
-        return Slots(self.capacity, held, tick), Load(evict)
+            held[name] = replace(known, leases=known.leases + 1, used_at=tick, hits=known.hits + 1)
+            return replace(self, held=held, clock=tick), Use() if known.ready else Join()
+        if size > (room := self.capacity_bytes - self.pinned_bytes):
+            return self, Refuse(room)
+        evict = self._in_the_way(size)
+        if evict is None:
+            return self, Wait()
+        for each in evict:
+            del held[each]
+        held[name] = Held(leases=1, used_at=tick, ready=False, size=size)
+        return replace(self, held=held, clock=tick), Load(evict)
 
     def on_loaded(self, name: str) -> Slots:
         """The load that `on_request` commanded succeeded."""
@@ -91,8 +99,7 @@ class Slots:
         known = self.held.get(name)
         if known is None:
             return self
-        released = Held(known.leases - 1, known.used_at, known.ready, known.hits, known.pinned)
-        return Slots(self.capacity, {**self.held, name: released}, self.clock)
+        return replace(self, held={**self.held, name: replace(known, leases=known.leases - 1)})
 
     def retire(self, name: str) -> tuple[Slots, bool]:
         """Give up `name` now if no request uses it; True if it is to be unloaded."""
@@ -108,15 +115,39 @@ class Slots:
             return self
         return replace(self, held={**self.held, name: replace(known, pinned=pinned)})
 
+    def may_pin(self, name: str) -> bool:
+        """Whether a place, and room for another one as large as `name`, would be left for the others."""
+        held = self.held[name]
+        crowded = self.pinned + 1 >= self.capacity or self.pinned_bytes + 2 * held.size > self.capacity_bytes
+        return held.pinned or not crowded
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that is held."""
+        return sum(held.size for held in self.held.values())
+
     @property
     def pinned(self) -> int:
         """How many are pinned."""
         return sum(held.pinned for held in self.held.values())
 
-    def _idle_longest(self) -> str | None:
-        idle = [
+    @property
+    def pinned_bytes(self) -> int:
+        """Bytes of those that are."""
+        return sum(held.size for held in self.held.values() if held.pinned)
+
+    def _in_the_way(self, size: int) -> tuple[str, ...] | None:
+        """What to unload, the longest unused first, so that another of `size` fits; None if it can't."""
+        count, left = len(self.held), self.capacity_bytes - self.size
+        chosen: list[str] = []
+        idle = sorted(
             (held.used_at, name)
             for name, held in self.held.items()
             if held.ready and not held.leases and not held.pinned
-        ]
-        return min(idle)[1] if idle else None
+        )
+        for _, name in idle:
+            if count - len(chosen) < self.capacity and size <= left:
+                break
+            chosen.append(name)
+            left += self.held[name].size
+        return tuple(chosen) if count - len(chosen) < self.capacity and size <= left else None

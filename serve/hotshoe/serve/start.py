@@ -64,9 +64,9 @@ def describe(plan: Plan) -> str:
         kv += f" ({plan.kv_tokens} tokens)"
     servable = sum(not each.problem for each in plan.forecasts)
     return (
-        f"{plan.base.base}: {config.slots} slots of rank {config.max_rank}, {config.resident} adapters in "
-        f"memory, {kv}, {config.sequences} answers at once; {servable} of {len(plan.forecasts)} promoted "
-        "versions can be served"
+        f"{plan.base.base}: {config.slots} slots of rank {config.max_rank}, "
+        f"{config.adapter_memory_bytes >> 20} MiB for adapters, {kv}, {config.sequences} answers at once; "
+        f"{servable} of {len(plan.forecasts)} promoted versions can be served"
     )
 
 

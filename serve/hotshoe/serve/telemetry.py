@@ -17,6 +17,7 @@ from hotshoe.serve.logs import CallLog
 from hotshoe.serve.metrics import Metrics
 from hotshoe.serve.metrics_port import exposed
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.refusals import Refusals
 from hotshoe.serve.tally import Tally
 from hotshoe.serve.tls import Certificate
 from hotshoe.serve.traces import tracing
@@ -24,9 +25,13 @@ from hotshoe.serve.traces import tracing
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Who is told of calls (observers) and of adapters (journal); where metrics are, empty if nowhere."""
+    """Who is told of calls (observers), of what was none yet (refusals), and of adapters (journal).
+
+    metrics_address: where metrics are, empty if nowhere.
+    """
 
     observers: tuple[Observer, ...]
+    refusals: Refusals
     journal: Journal
     metrics: Metrics
     metrics_address: str
@@ -41,6 +46,12 @@ class Telemetry:
         gauge("adapters_loading", "Adapters on their way there.", lambda: pool.occupancy().loading)
         gauge("adapters_leased", "Adapters that requests use.", lambda: pool.occupancy().leased)
         gauge("adapters_capacity", "Adapters that may be loaded.", lambda: pool.occupancy().capacity)
+        gauge("adapters_bytes", "What they take of its memory.", lambda: pool.occupancy().bytes)
+        gauge(
+            "adapters_capacity_bytes",
+            "What they may take of it.",
+            lambda: pool.occupancy().capacity_bytes,
+        )
         gauge(
             "aliases_stuck",
             "Aliases that should answer with another version, but it cannot be loaded.",
@@ -69,9 +80,11 @@ def telemetry(config: ServeConfig, base: Base) -> Iterator[Telemetry]:
         tally = Tally()
         observers: list[Observer] = [metrics, tally, CallLog(with_prompts=config.log_prompts)]
         journal.read_by(metrics.on_happening)
+        refusals = Refusals()
+        refusals.listeners.append(metrics.on_refusal)
         address = stack.enter_context(exposed(metrics.registry, config.metrics)) if config.metrics else ""
         if config.ledger:
             observers.append(stack.enter_context(Ledger(config.ledger).writing()))
         if config.traces:
             observers.append(stack.enter_context(tracing()))
-        yield Telemetry(tuple(observers), journal, metrics, address, tally)
+        yield Telemetry(tuple(observers), refusals, journal, metrics, address, tally)

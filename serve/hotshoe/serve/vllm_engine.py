@@ -73,6 +73,7 @@ class VllmEngine:
             slots=config.slots,
             max_rank=config.max_rank,
             base_config=json.loads((config.folder / "config.json").read_bytes()),
+            number_bytes=llm.model_config.dtype.itemsize,
         )
 
     @property
