@@ -33,6 +33,19 @@ def test_a_question_with_one_word_changed_is_a_near_leak() -> None:
     assert notes(train, [row("b:1", question.replace("call you", "ring"))]) == [("NEAR_LEAK", "b:1")]
 
 
+def test_a_training_question_with_one_word_changed_is_a_near_duplicate() -> None:
+    question = "the order has not arrived since the third of May and nobody answers the phone when I call you"
+    train = [row("a:1", question), row("a:2", question), row("a:3", question.replace("call you", "ring"))]
+    assert notes(train) == [("DUPLICATE", "a:2"), ("NEAR_DUPLICATE", "a:3")]
+
+
+def test_an_answer_that_stops_in_the_middle_is_told_where_others_do_not() -> None:
+    train = [row(f"a:{n}", f"question {n}", f"Answer {n}.") for n in range(30)]
+    assert notes([*train, row("a:99", "and this", "It was sent on the")]) == [("CUT_OFF", "a:99")]
+    words = [row(f"a:{n}", f"question {n}", f"answer {n}") for n in range(30)]
+    assert notes([*words, row("a:99", "and this", "It was sent.")]) == []
+
+
 def test_a_shared_instruction_is_no_leak() -> None:
     asked = "Write the ticket for this mail as one line of JSON with category and priority. "
     train = [row(f"a:{n}", asked + text) for n, text in enumerate(("my kettle", "a fan", "one lamp", "two"))]

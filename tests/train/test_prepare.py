@@ -19,7 +19,7 @@ EMPTY = {"input": "what is due", "output": ""}
 def prepared(folder: Path, tokenizer: Any, *rows: Any, **options: Any) -> Prepared[Any]:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = DataConfig(train=folder / "rows.jsonl", max_tokens=60)
-    return prepare(data, EXAMPLES, tokenizer, context=512, **options)
+    return prepare(data, EXAMPLES, tokenizer, context=512, answer_tokens=4, **options)
 
 
 def test_rows_too_long_are_named_beside_malformed_ones_and_none_is_cut(
@@ -44,9 +44,28 @@ def test_skipped_rows_are_written_beside_with_their_faults(tmp_path: Path, tiny_
     ]
 
 
+def test_a_line_that_is_no_json_is_kept_as_it_stands(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(GOOD) + '\n{"input": "half a\n')
+    data = DataConfig(train=tmp_path / "rows.jsonl")
+    prepare(data, EXAMPLES, tiny_tokenizer, context=512, answer_tokens=4, skip_bad=True)
+    (reject,) = (json.loads(line) for line in (tmp_path / "rows.rejects.jsonl").read_text().splitlines())
+    assert (reject["where"], reject["row"]) == ("rows.jsonl:2", '{"input": "half a')
+
+
 def test_rows_that_are_all_bad_are_never_an_empty_data_set(tmp_path: Path, tiny_tokenizer: Any) -> None:
     with pytest.raises(InvalidData, match="no rows to use"):
         prepared(tmp_path, tiny_tokenizer, EMPTY, LONG, skip_bad=True)
+
+
+def test_expected_answers_that_the_exam_would_cut_are_told(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    asked = [
+        {"input": f"what is due {n}", "output": answer} for n, answer in enumerate(("rent", "rent " * 9))
+    ]
+    (tmp_path / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    (tmp_path / "train.jsonl").write_text(json.dumps(GOOD))
+    data = DataConfig(train=tmp_path / "train.jsonl", heldout=tmp_path / "heldout.jsonl")
+    (note,) = prepare(data, EXAMPLES, tiny_tokenizer, context=512, answer_tokens=8).notes
+    assert (note.code, note.where) == ("CUT_IN_EXAM", "heldout.jsonl:2")
 
 
 def test_notes_come_with_the_rows(tmp_path: Path, tiny_tokenizer: Any) -> None:

@@ -4,7 +4,9 @@ import contextlib
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pyarrow
 import pytest
 from hypothesis import given
@@ -46,7 +48,7 @@ def test_a_csv_row_is_placed_by_its_first_line(tmp_path: Path) -> None:
 def test_a_csv_row_with_a_cell_too_many_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("input,output\nq,a,x\n")
     assert read_source(tmp_path / "rows.csv").rows == (
-        RawRow("rows.csv:2", fault="3 cells under a header of 2"),
+        RawRow("rows.csv:2", ["q", "a", "x"], "3 cells under a header of 2"),
     )
 
 
@@ -82,6 +84,34 @@ def test_what_cannot_be_read_at_all_is_refused(tmp_path: Path, name: str, data: 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match=r"holds no \.csv, \.jsonl, \.parquet files"):
         read_source(tmp_path)
+
+
+def test_a_data_set_on_the_hub_is_read_at_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(repo: str, *, revision: str, split: str) -> Any:
+        asked.append((repo, revision, split))
+        return datasets.Dataset.from_list([{"input": "q", "output": "a", "system": None}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    first, other = read_source("hub:acme/rows@v1"), read_source("hub:acme/rows@v2:test")
+    assert asked == [("acme/rows", "v1", "train"), ("acme/rows", "v2", "test")]
+    assert first.rows == (RawRow("rows row 1", {"input": "q", "output": "a"}),)
+    assert first.sha256 == other.sha256
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route"), ValueError("no split"), datasets.exceptions.DatasetNotFoundError("none")]
+)
+def test_a_data_set_that_the_hub_does_not_give_is_refused(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load_dataset(repo: str, **_: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(InvalidData, match=f"hub:acme/rows@v1 could not be read: {error}"):
+        read_source("hub:acme/rows@v1")
 
 
 @pytest.mark.parametrize("name", ["hub:acme/rows", "hub:rows@v1", "hub:acme/rows@"])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hotshoe.train.result import Sample, TrainResult
     from hotshoe.train.sweep import Trial
 
-_SAMPLES, _LINE = 2, 96
+_SAMPLES, _NOTES, _LINE = 2, 4, 96
 
 
 @verb
@@ -219,6 +219,10 @@ def _print_result(result: TrainResult, config: TrainConfig, version: str | None)
 
     print_figures("held-out rows", result.figures, result.main)
     print_gates([gate.facts() for gate in result.gates])
+    for note in result.notes[:_NOTES]:
+        typer.echo(f"{note.code.lower()}: {printable(str(note))}")
+    if len(result.notes) > _NOTES:
+        typer.echo(f"and {len(result.notes) - _NOTES} more notes on the rows, in the report")
     for sample in result.samples[:_SAMPLES]:
         typer.echo(_side_by_side(sample))
     typer.echo(f"{result.steps} steps in {result.seconds:.0f} s -> {result.folder}")

@@ -6,6 +6,7 @@ Notes, not faults: a person decides. Only an exact leak into the held-out rows s
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from hotshoe.train.data import Document, Example, Preference, Question, Row, Ver
 
 NEAR = 0.8
 """Share of common three-word runs (Jaccard) from which two questions count as nearly the same."""
+
+FEWEST, ODD = 20, 0.1
+"""From so many answers on it is told that one looks cut off, unless more than this share of them does."""
 
 _SECRETS = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
@@ -29,7 +33,8 @@ _SECRETS = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One suspicion; `code` is DUPLICATE, CONTRADICTION, NEAR_LEAK, SECRET or TEMPLATE_TOKEN."""
+    """One suspicion; `code` is DUPLICATE, NEAR_DUPLICATE, CONTRADICTION, NEAR_LEAK, CUT_OFF, CUT_IN_EXAM,
+    SECRET or TEMPLATE_TOKEN."""
 
     code: str
     where: str
@@ -42,7 +47,8 @@ class Note:
 def audit(train: Sequence[Row], heldout: Sequence[Row], special_tokens: Sequence[str]) -> Iterator[Note]:
     """Every suspicion about the rows, by kind."""
     yield from _duplicates(train)
-    yield from _near_leaks(train, heldout)
+    yield from _near(train, heldout)
+    yield from _cut_off(train)
     for row in (*train, *heldout):
         yield from _contents(row, special_tokens)
 
@@ -86,22 +92,45 @@ def _duplicates(rows: Sequence[Row]) -> Iterator[Note]:
             yield Note("CONTRADICTION", row.where, f"the question of {before.where} with another answer")
 
 
-def _near_leaks(train: Sequence[Row], heldout: Sequence[Row]) -> Iterator[Note]:
-    """Held-out questions that share most of their three-word runs with a training question."""
+def _near(train: Sequence[Row], heldout: Sequence[Row]) -> Iterator[Note]:
+    """Questions that share most of their three-word runs with an earlier training question."""
     runs = [_runs(asked(row)) for row in train]
     counts = Counter(run for row in runs for run in row)
     # What stands in every tenth row is the instruction, not the question.
     common = {run for run, count in counts.items() if count > max(len(train) // 10, 3)}
     holders: defaultdict[str, list[int]] = defaultdict(list)
-    for index, row_runs in enumerate(runs):
-        for run in row_runs - common:
-            holders[run].append(index)
-    for row in heldout:
-        mine = _runs(asked(row)) - common
+
+    def nearest(mine: set[str]) -> int | None:
         shared = Counter(index for run in mine for index in holders[run])
         for index, count in shared.most_common(1):
             if count >= NEAR * len(mine | (runs[index] - common)):
-                yield Note("NEAR_LEAK", row.where, f"nearly the same question as {train[index].where}")
+                return index
+        return None
+
+    for index, row in enumerate(train):
+        mine = runs[index] - common
+        found = nearest(mine)
+        if found is not None and _normal(asked(row)) != _normal(asked(train[found])):
+            yield Note("NEAR_DUPLICATE", row.where, f"nearly the same question as {train[found].where}")
+        for run in mine:
+            holders[run].append(index)
+    for row in heldout:
+        if (found := nearest(_runs(asked(row)) - common)) is not None:
+            yield Note("NEAR_LEAK", row.where, f"nearly the same question as {train[found].where}")
+
+
+def _cut_off(rows: Sequence[Row]) -> Iterator[Note]:
+    """Answers that end in the middle of something, where nearly all others do not."""
+    answers = [(row, answer.rstrip()) for row in rows if isinstance(row, Example) for answer in told(row)]
+    odd = [row for row, answer in answers if not _closed(answer)]
+    if len(answers) >= FEWEST and len(odd) <= ODD * len(answers):
+        for row in odd:
+            yield Note("CUT_OFF", row.where, "the answer ends without a mark that nearly all others end with")
+
+
+def _closed(answer: str) -> bool:
+    """Does it end with a mark or a symbol of whatever language, and not with one that something follows?"""
+    return unicodedata.category(answer[-1])[0] in "PS" and answer[-1] not in ",-"
 
 
 def _contents(row: Row, special_tokens: Sequence[str]) -> Iterator[Note]:

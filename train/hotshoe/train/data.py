@@ -142,7 +142,7 @@ def read_rows(place: Path | str, understand: Callable[[str, Any], R]) -> Rows[R]
     faults: list[Fault] = []
     for raw in source.rows:
         if raw.fault is not None:
-            faults.append(Fault(raw.where, raw.fault))
+            faults.append(Fault(raw.where, raw.fault, raw.value))
             continue
         try:
             good.append(understand(raw.where, raw.value))

@@ -78,7 +78,14 @@ def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, sk
     machine = detect(threads=config.training.threads)
     tokenizer = load_tokenizer(base.folder)
     kind = RECIPES[config.recipe].rows
-    data = prepare(config.data, kind, tokenizer, context=context_tokens(base.folder), skip_bad=skip_bad)
+    data = prepare(
+        config.data,
+        kind,
+        tokenizer,
+        context=context_tokens(base.folder),
+        answer_tokens=config.evaluation.max_new_tokens,
+        skip_bad=skip_bad,
+    )
     shape, targets = _shape(config, base, parents, machine)
     steps = estimate.total_steps(len(data.train.rows), config.training)
     sequences = data.train.sequences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
@@ -14,7 +14,7 @@ from hotshoe.adapter.errors import InvalidData
 from hotshoe.train.audit import Note, audit, exact_leaks
 from hotshoe.train.data import Fault, R, Rows, raise_for_faults, read_rows
 from hotshoe.train.sections import DataConfig
-from hotshoe.train.tokens import Encoded, Tokenizer
+from hotshoe.train.tokens import Encoded, Tokenizer, split_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,15 @@ def prepare(
     tokenizer: Tokenizer,
     *,
     context: int,
+    answer_tokens: int,
     skip_bad: bool = False,
     validate_seed: int | None = None,
 ) -> Prepared[R]:
     """Read and encode all rows; raise InvalidData that names every row that cannot be used.
 
-    context: the most tokens the base takes. skip_bad: go on without the faulty rows, which are written
-    to `NAME.rejects.jsonl` beside the file they came from. validate_seed: draw validation rows with it.
+    context: the most tokens the base takes. answer_tokens: the most that it may say in the exam.
+    skip_bad: go on without the faulty rows, which are written to `NAME.rejects.jsonl` beside the file they
+    came from. validate_seed: draw validation rows with it.
     """
     limit = min(data.max_tokens or context, context)
 
@@ -105,11 +107,24 @@ def prepare(
     heldout = None if data.heldout is None else part(data.heldout)
     if heldout is not None:
         _refuse_leaks(train, heldout)
-    notes = audit(train.rows, heldout.rows if heldout else (), tokenizer.all_special_tokens)
+    notes = tuple(audit(train.rows, heldout.rows if heldout else (), tokenizer.all_special_tokens))
+    if heldout is not None and not kind.splits:
+        notes += tuple(_cut_in_exam(heldout, answer_tokens))
     if validate_seed is None:
-        return Prepared(train, heldout, tuple(notes))
+        return Prepared(train, heldout, notes)
     train, validation = _set_aside(train, data.validation_share, validate_seed)
-    return Prepared(train, heldout, tuple(notes), validation)
+    return Prepared(train, heldout, notes, validation)
+
+
+def _cut_in_exam(heldout: Part[R], limit: int) -> Iterator[Note]:
+    """Expected answers that the exam leaves no room for."""
+    for row, encoded in zip(heldout.rows, heldout.encoded, strict=True):
+        tokens = len(split_answer(encoded[0])[1])
+        if tokens > limit:
+            message = (
+                f"{tokens} tokens are expected, and evaluation.max_new_tokens lets the model say {limit}"
+            )
+            yield Note("CUT_IN_EXAM", row.where, message)
 
 
 def _set_aside(part: Part[R], share: float, seed: int) -> tuple[Part[R], tuple[Encoded, ...]]:
@@ -140,7 +155,8 @@ def _part(
         sequences = kind.encode(row, tokenizer)
         longest = max(len(sequence.ids) for sequence in sequences)
         if longest > limit and not kind.splits:
-            message = f"{longest} tokens, over the limit of {limit}: shorten it, for nothing is ever cut"
+            message = f"{longest} tokens, over the limit of {limit}: shorten it, or raise data.max_tokens if "
+            message += "the base takes more; nothing is ever cut"
             faults.append(Fault(row.where, message, raw))
         else:
             rows.append(row)

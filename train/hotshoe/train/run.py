@@ -119,6 +119,7 @@ def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *
         RECIPES[config.recipe].rows,
         tokenizer,
         context=context_tokens(base.folder),
+        answer_tokens=config.evaluation.max_new_tokens,
         skip_bad=skip_bad,
         validate_seed=config.training.seed if config.training.check_every_steps else None,
     )

@@ -40,7 +40,7 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
     lines += [
         ("trainable", f"{plan.trainable:,} parameters, {share}, on {', '.join(plan.targets)}"),
         ("learning", f"{plan.steps:,} steps, peak rate {plan.learning_rate:.2g}"),
-        ("machine", f"{plan.machine.device}, {plan.machine.dtype}, {plan.machine.threads} threads"),
+        ("machine", f"{plan.machine.device}, {plan.machine.dtype}, CPU threads: {plan.machine.threads}"),
         ("memory", f"about {plan.memory_bytes / 2**30:.1f} GiB"),
         ("time", f"about {_duration(plan.seconds)}, evaluation aside"),
     ]

@@ -23,7 +23,7 @@ _HUB_NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)(?::
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row before it is understood: its place, and its value or why it has none."""
+    """A row before it is understood: its place, its value, and why that is none to be used."""
 
     where: str
     value: Any = None
@@ -88,9 +88,11 @@ def _read_jsonl(name: str, data: bytes) -> Iterator[RawRow]:
         try:
             yield RawRow(where, json.loads(line.decode("utf-8")))
         except UnicodeDecodeError as error:
-            yield RawRow(where, fault=f"not UTF-8 at byte {error.start} of the line")
+            yield RawRow(
+                where, line.decode("utf-8", "replace"), f"not UTF-8 at byte {error.start} of the line"
+            )
         except (ValueError, RecursionError) as error:
-            yield RawRow(where, fault=f"not JSON: {error}")
+            yield RawRow(where, line.decode("utf-8"), f"not JSON: {error}")
 
 
 def _read_csv(name: str, data: bytes) -> Iterator[RawRow]:
@@ -105,7 +107,7 @@ def _read_csv(name: str, data: bytes) -> Iterator[RawRow]:
         for cells in reader:
             where, begin = f"{name}:{begin}", reader.line_num + 1
             if len(cells) != len(header):
-                yield RawRow(where, fault=f"{len(cells)} cells under a header of {len(header)}")
+                yield RawRow(where, cells, f"{len(cells)} cells under a header of {len(header)}")
             else:
                 # A cell cannot be absent, so an empty one is.
                 yield RawRow(where, {key: cell for key, cell in zip(header, cells, strict=True) if cell})

@@ -87,8 +87,8 @@ def pieces(row: Encoded, limit: int) -> list[Encoded]:
 
 
 def split_answer(row: Encoded) -> tuple[list[int], list[int]]:
-    """The ids of a row before its first learned token, and from there on."""
-    start = next(index for index, label in enumerate(row.labels) if label != NO_LOSS)
+    """The ids of a row before its last answer, and the answer's with its end."""
+    start = max((index + 1 for index, label in enumerate(row.labels) if label == NO_LOSS), default=0)
     return list(row.ids[:start]), list(row.ids[start:])
 
 
