@@ -20,54 +20,55 @@ from hotshoe.client import AsyncClient
 from hotshoe.registry import open_registry
 
 ROUNDS = 10
-RESIDENT = 9
-"""One more than the slots: a ninth adapter is in memory, and not in a slot."""
+SLOTS, RESIDENT, WARM = 2, 8, 12
+FROM_MEMORY, FROM_DISK = 4, 10
+"""How many adapters ago one was used last: out of its slot since, or out of memory."""
 
 
 async def measure(rounds: int) -> Group:
-    """Each turn of `disk` and `registry` takes an adapter that was never loaded before."""
+    """Each turn of `unread` and `registry` takes an adapter that was never loaded before."""
     base = models.smollm2()
     async with contextlib.AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         registry = stack.enter_context(open_registry(scratch / "registry", cache=scratch / "seen"))
-        count = RESIDENT + 2 * (rounds + 1)
-        for number in range(count):
+        for number in range(WARM + 2 * rounds):
             name = AdapterName("bench", f"a{number}")
             folder = models.make_adapter(scratch / "made", base, seed=number)
             registry.promote(
                 name, "prod", registry.publish(folder, name, base=base).number, reason="benchmark"
             )
             shutil.rmtree(folder)
-        flags = ("--resident", str(RESIDENT), "--slots", str(RESIDENT - 1))
+        flags = ("--resident", str(RESIDENT), "--slots", str(SLOTS))
         server = await stack.enter_async_context(
             servers.hotshoe_server(base, scratch / "registry", *flags, cache=scratch / "cache")
         )
         client = await stack.enter_async_context(AsyncClient(server.target))
-        fetched = stack.enter_context(open_registry(scratch / "registry", cache=scratch / "cache"))
-        fresh = itertools.count(RESIDENT)
-        warm = itertools.cycle(range(RESIDENT))
+        elsewhere = stack.enter_context(open_registry(scratch / "registry", cache=scratch / "cache"))
+        used: list[str] = []
 
-        def in_memory() -> str:
-            return f"bench/a{next(warm)}"
+        def again(ago: int) -> str:
+            used.append(used.pop(-ago))
+            return used[-1]
 
-        def on_disk() -> str:
-            name = f"bench/a{next(fresh)}"
-            version = fetched.resolve(AdapterRef.parse(name))
-            fetched.fetch(version)
-            fetched.release(version)
-            return name
+        def fresh() -> str:
+            used.append(f"bench/a{len(used)}")
+            return used[-1]
 
-        def in_registry() -> str:
-            return f"bench/a{next(fresh)}"
+        def unread() -> str:
+            version = elsewhere.resolve(AdapterRef.parse(fresh()))
+            elsewhere.fetch(version)
+            elsewhere.release(version)
+            return used[-1]
 
-        for _ in range(RESIDENT):
-            await _first_token(clients.hotshoe(client, in_memory()), seed=0)
+        for _ in range(WARM):
+            await _first_token(clients.hotshoe(client, fresh()), seed=0)
         series = await in_turns(
             {
                 "base": _arm(client, lambda: None),
-                "memory": _arm(client, in_memory),
-                "disk": _arm(client, on_disk),
-                "registry": _arm(client, in_registry),
+                "memory": _arm(client, lambda: again(FROM_MEMORY)),
+                "disk": _arm(client, lambda: again(FROM_DISK)),
+                "unread": _arm(client, unread),
+                "registry": _arm(client, fresh),
             },
             rounds,
             warm_up=False,
@@ -80,7 +81,21 @@ async def measure(rounds: int) -> Group:
         rows=[
             Row("base, no adapter", {}, "", series.spread("base", "ms"), result_unit="ms"),
             Row("in memory, not in a slot", {}, "", series.spread("memory", "ms"), result_unit="ms"),
-            series.row("on disk, over memory", "ms", "ms", arm="disk", peer="memory", goal=at_most(1.5)),
+            series.row(
+                "on disk since it left memory, over memory",
+                "ms",
+                "ms",
+                arm="disk",
+                peer="memory",
+                goal=at_most(1.5),
+            ),
+            series.row(
+                "on disk, its bytes not yet hashed by this server, over memory",
+                "ms",
+                "ms",
+                arm="unread",
+                peer="memory",
+            ),
             series.row("only in the registry, over memory", "ms", "ms", arm="registry", peer="memory"),
         ],
     )
