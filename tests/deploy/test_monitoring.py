@@ -28,6 +28,7 @@ OUTCOMES = {"OK"} | {
 }
 LABEL_VALUES = {
     "outcome": OUTCOMES,
+    "reason": OUTCOMES,
     "why": {each.value for each in What},
     "kind": {"prompt", "cached", "output"},
 }

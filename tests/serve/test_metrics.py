@@ -125,3 +125,14 @@ def test_labels_are_bounded() -> None:
     }
     assert len(counted) == LABELLED + 1
     assert counted[OTHER] == 50
+
+
+async def test_what_has_not_happened_yet_is_told_as_0_so_that_its_first_time_counts(served: Served) -> None:
+    samples = await scrape(served)
+    for name, labels in (
+        ("hotshoe_adapter_loads_total", "outcome=OK"),
+        ("hotshoe_alias_swaps_total", "outcome=OK"),
+        ("hotshoe_adapter_unloads_total", "why=evicted"),
+        ("hotshoe_adapter_unloads_total", "why=retired"),
+    ):
+        assert samples[name, labels] == 0

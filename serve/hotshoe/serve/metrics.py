@@ -166,6 +166,11 @@ class Metrics(Observer):
             ("outcome",),
             registry=to,
         )
+        # From 0, so that the first one counts: Prometheus cannot tell that a series grew to its first value.
+        self._loads.labels("OK")
+        self._swaps.labels("OK")
+        for what in (What.EVICTED, What.RETIRED):
+            self._unloads.labels(what.value)
 
     def _series(self, who: tuple[str, str]) -> _Series:
         known = self._known.get(who)
