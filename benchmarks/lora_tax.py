@@ -15,7 +15,7 @@ from benchmarks.peft_peer import peft_arm
 from benchmarks.streams import at_once, decode_rate
 from hotshoe.serve.engine import Engine, EngineAdapter
 
-ROUNDS = 5
+ROUNDS = 3
 ANSWERS, ADAPTERS, PROMPT_TOKENS, ANSWER_TOKENS = 32, 8, 8, 24
 
 

@@ -15,10 +15,10 @@ from benchmarks.harness import Arm, Goal, Group, Row, Sample, Series, at_least, 
 from benchmarks.streams import at_once, first_token_ms, throughput
 from hotshoe.client import AsyncClient
 
-ROUNDS = 5
+ROUNDS = 3
 STREAMS = (1, 16, 64, 256)
 PROMPT_TOKENS, ANSWER_TOKENS = 16, 32
-WAVES = {1: 24, 16: 6, 64: 3, 256: 2}
+WAVES = {1: 12, 16: 6, 64: 3, 256: 2}
 """How often a sample repeats its streams, so that small ones last long enough to be measured."""
 
 DIRECT, HOTSHOE, HTTP, GRPC = "AsyncLLM", "hotshoe", "vllm serve", "vLLM gRPC"
