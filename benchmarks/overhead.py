@@ -1,4 +1,4 @@
-"""What Hotshoe costs a request and a token: choosing, admission, lease, observers; over the echo engine."""
+"""What Hotshoe costs a request and a token: choosing, admission, lease, observers."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from benchmarks import models
-from benchmarks.harness import Arm, Group, Row, Sample, Spread, at_most, in_turns
+from benchmarks.clients import Ask
+from benchmarks.engines import answer, prompts, vllm_engine
+from benchmarks.harness import Arm, Group, Row, Sample, Spread, at_least, at_most, in_turns
+from benchmarks.streams import Answer, at_once, throughput
 from hotshoe.adapter.reference import AdapterName, AdapterRef
-from hotshoe.registry import BaseModel, Registry, open_registry
+from hotshoe.registry import Registry, open_registry
 from hotshoe.serve.admission import Admission
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.echo_engine import EchoEngine
+from hotshoe.serve.engine import Engine, EngineAdapter
 from hotshoe.serve.fairness import FairQueue
 from hotshoe.serve.generation import Generation
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.shelf import Shelf
 from hotshoe.serve.telemetry import telemetry
-from hotshoe.wire.values import GenerateRequest, Sampling, Tokens
+from hotshoe.wire.values import Delta, GenerateRequest, Sampling, Tokens
 
 ROUNDS = 15
 REQUESTS, LONG = 300, 33
+STREAMS, WAVES, PROMPT_TOKENS, ANSWER_TOKENS = 64, 4, 16, 32
 NAME = AdapterName("bench", "one")
 
 
@@ -37,7 +42,8 @@ async def measure(rounds: int) -> Group:
         with open_registry(scratch / "registry", cache=scratch / "cache") as registry:
             made = models.make_adapter(scratch / "made", base, seed=1)
             registry.promote(NAME, "prod", registry.publish(made, NAME, base=base).number, reason="benchmark")
-            async with _generation(base, registry) as (engine, generation):
+            engine = EchoEngine(base.base)
+            async with _generation(engine, registry) as generation:
                 series = await in_turns(
                     {
                         "engine, 1": _direct(engine, 1),
@@ -47,6 +53,12 @@ async def measure(rounds: int) -> Group:
                     },
                     rounds,
                 )
+            async with vllm_engine(base, max_sequences=STREAMS) as real, _generation(real, registry) as over:
+                same = EngineAdapter(name="bench/same@1", id=1000, folder=made)
+                await real.add(same)
+                streaming = await in_turns(
+                    {"engine": _streams(_ask_engine(real, same)), "hotshoe": _streams(_ask(over))}, rounds
+                )
     samples = {name: [sample["us"] for sample in each] for name, each in series.samples.items()}
     short = [b - a for a, b in zip(samples["engine, 1"], samples["hotshoe, 1"], strict=True)]
     long = [b - a for a, b in zip(samples[f"engine, {LONG}"], samples[f"hotshoe, {LONG}"], strict=True)]
@@ -55,7 +67,8 @@ async def measure(rounds: int) -> Group:
         name="overhead",
         title="What tenancy, admission, leases and metrics cost",
         setting=f"CPU of one thread, {REQUESTS} requests one after the other, an adapter by its alias, over "
-        "an engine without a model; gRPC and the model are not in it.",
+        f"an engine without a model; and {STREAMS} streams of {ANSWER_TOKENS} tokens with one adapter "
+        "on vLLM with the tiny Llama. gRPC is in neither.",
         rows=[
             Row(
                 "a request",
@@ -66,20 +79,27 @@ async def measure(rounds: int) -> Group:
                 goal=at_most(100),
             ),
             Row("a token of a stream, each in a message of its own", {}, "", Spread.of(per_token), "us"),
+            streaming.row(
+                f"{STREAMS} streams, over the same engine without",
+                "tokens/s",
+                "tokens/s",
+                arm="hotshoe",
+                peer="engine",
+                goal=at_least(0.97),
+            ),
         ],
     )
 
 
 @contextlib.asynccontextmanager
-async def _generation(base: BaseModel, registry: Registry) -> AsyncIterator[tuple[EchoEngine, Generation]]:
-    config = ServeConfig(base=str(base.folder))
-    engine = EchoEngine(base.base)
-    with telemetry(config, base.base) as seen:
+async def _generation(engine: Engine, registry: Registry) -> AsyncIterator[Generation]:
+    base = engine.facts.base
+    with telemetry(ServeConfig(base=base.repo), base) as seen:
         pool = AdapterPool(engine, Shelf(registry, engine.facts), capacity=8, journal=seen.journal)
         catalog = Catalog(registry, pool, journal=seen.journal)
-        admission = Admission(FairQueue(64, 8))
+        admission = Admission(FairQueue(STREAMS, 8))
         seen.watch(pool, catalog, admission)
-        yield engine, Generation(engine, catalog, pool, admission, observers=seen.observers)
+        yield Generation(engine, catalog, pool, admission, observers=seen.observers)
         await pool.close()
 
 
@@ -119,3 +139,38 @@ def _prompt(tokens: int) -> tuple[int, ...]:
 
 def _sampling(tokens: int) -> Sampling:
     return Sampling(max_tokens=tokens, temperature=0, ignore_eos=True)
+
+
+def _ask_engine(engine: Engine, adapter: EngineAdapter) -> Ask:
+    return lambda prompt, tokens: answer(engine, prompt, tokens, adapter)
+
+
+def _ask(generation: Generation) -> Ask:
+    ids = itertools.count()
+
+    async def ask(prompt: Sequence[int], tokens: int) -> Answer:
+        request = GenerateRequest(
+            Tokens(tuple(prompt)), adapter=AdapterRef.parse(str(NAME)), sampling=_sampling(tokens)
+        )
+        stream = generation.stream(request, request_id=f"stream-{next(ids)}")
+        async with contextlib.aclosing(stream) as events:
+            async for event in events:
+                if isinstance(event, Delta):
+                    yield len(event.token_ids)
+
+    return ask
+
+
+def _streams(ask: Ask) -> Arm:
+    seeds = itertools.count()
+
+    async def run() -> Sample:
+        rates = []
+        for _ in range(WAVES):
+            asked = prompts(STREAMS, PROMPT_TOKENS, 1000, seed=next(seeds))
+            rates.append(
+                throughput(await at_once(lambda n, asked=asked: ask(asked[n], ANSWER_TOKENS), STREAMS))  # type: ignore[misc]
+            )
+        return {"tokens/s": sum(rates) / len(rates)}
+
+    return run
