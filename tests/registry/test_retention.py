@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,6 +44,13 @@ def test_what_was_left_within_the_days_counts_as_pointed_to(five: Desk) -> None:
     five.registry.unset(SUPPORT, "prod")
     assert 2 not in gone(five, Retention(last=1, days=30), days_later=29)
     assert 2 in gone(five, Retention(last=1, days=30), days_later=31)
+
+
+def test_what_was_pointed_to_until_lately_is_kept_however_long_ago_it_was_promoted(five: Desk) -> None:
+    state, (first, second) = five.registry.show(SUPPORT), five.registry.history(SUPPORT)
+    ago = replace(first, marker=replace(first.marker, at=first.at - timedelta(days=300)))
+    kept = Retention(last=1, days=30)
+    assert [each.number for each in expired(state, [ago, second], kept, datetime.now(UTC))] == [3, 4]
 
 
 def test_a_dry_run_says_what_would_go_and_leaves_it(five: Desk) -> None:

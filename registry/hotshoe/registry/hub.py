@@ -9,6 +9,7 @@ import functools
 import hashlib
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ from huggingface_hub import (
     hf_raise_for_status,
     set_client_factory,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import GitRefInfo, RepoFile
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but not marked so
     build_hf_headers,
     disable_progress_bars,
@@ -122,10 +123,7 @@ class Hub:
     def heads(self, repo: str) -> Heads:
         with self._asking(repo):
             refs = self._api.list_repo_refs(repo)
-        return Heads(
-            {tag.name: tag.target_commit for tag in refs.tags},
-            {branch.name: branch.target_commit for branch in refs.branches},
-        )
+        return Heads(_named(refs.tags), _named(refs.branches))
 
     def log(self, repo: str, revision: str) -> list[LogEntry]:
         """From the newest commit to the first; VersionNotFound where there is no such revision."""
@@ -218,6 +216,15 @@ class Hub:
         return explained(Asked(repo, self.endpoint, writing))
 
 
+def _named(refs: Iterable[GitRefInfo]) -> dict[str, str]:
+    """Commits by name; what is neither is nobody's."""
+    return {
+        ref.name: ref.target_commit
+        for ref in refs
+        if isinstance(ref.name, str) and _SHA1.fullmatch(str(ref.target_commit))
+    }
+
+
 def _check_commit(repo: str, commit: str) -> None:
     """Bytes are never read from a branch or a tag, which may move under the reader."""
     if not _SHA1.fullmatch(commit):
@@ -248,6 +255,9 @@ def _prepare_client() -> None:
         set_client_factory(lambda: HubClient(_LIMITS, event_hooks=hooks, follow_redirects=True))
         if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
             # A server fetches at any time; a bar belongs to a person who waits for it, as for an upload.
-            for group in ("http_get", "xet_get"):
-                disable_progress_bars(f"huggingface_hub.{group}")
+            if sys.stderr.isatty():
+                disable_progress_bars("huggingface_hub.http_get")
+                disable_progress_bars("huggingface_hub.xet_get")
+            else:
+                disable_progress_bars()
         _client_prepared = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,16 @@ from hotshoe.adapter.errors import (
 )
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_-]+|\bapi_org_[A-Za-z0-9_-]+|(?<=Bearer )\S+")
+_UNREADABLE = (
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+"""What huggingface_hub raises where an answer is not of the form it expects."""
+
 _SIGN_IN = "run `hf auth login` or set HF_TOKEN"
 
 
@@ -56,7 +67,7 @@ def explained(asked: Asked) -> Iterator[None]:
         # failed upload is wrapped into a RuntimeError.
         raise explain(error, asked) from error
     except Exception as error:
-        if _response(error) is None and type(error).__module__.split(".")[0] != "httpx2":
+        if _response(error) is None and not _in_the_client(error):
             raise
         raise explain(error, asked) from error
 
@@ -70,6 +81,13 @@ def explain(error: BaseException, asked: Asked) -> HotshoeError:
     status, code = status_of(error), code_of(error)
     details = {"adapter": asked.repo}
     if status is None:
+        if isinstance(error, _UNREADABLE):
+            return RegistryUnavailable(
+                f"what answers at {asked.endpoint} for {asked.repo} does not speak as a Hub does "
+                f"({type(error).__name__}: {_first_line(error)}): look whether a proxy or a sign-in page "
+                "stands before it, and at HF_ENDPOINT, then try again",
+                details=details,
+            )
         if isinstance(error, ValueError) and not isinstance(error, OSError):
             return InvalidData(f"the Hub does not take {asked.repo}: {_first_line(error)}", details=details)
         return RegistryUnavailable(
@@ -142,6 +160,15 @@ def _response(error: BaseException) -> Any:
         if response is not None:
             return response
     return None
+
+
+def _in_the_client(error: BaseException) -> bool:
+    """Whether it was raised in huggingface_hub, or what that calls, and not in a line of ours."""
+    trace, modules = error.__traceback__, [type(error).__module__]
+    while trace is not None:
+        modules.append(str(trace.tb_frame.f_globals.get("__name__")))
+        trace = trace.tb_next
+    return any(name.split(".")[0] in ("huggingface_hub", "httpx2") for name in modules)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

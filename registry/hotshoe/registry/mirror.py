@@ -61,8 +61,8 @@ def _copy_versions(source: Registry, target: Registry, name: AdapterName) -> lis
 
 
 def _check_same(target: Registry, there: Refs, state: VersionState) -> None:
-    told = target.store.publications(there.adapter)[there.versions[state.version.number]]
-    if told.manifest_sha256 != state.version.manifest_sha256:
+    told = target.store.publications(there.adapter).get(there.versions[state.version.number])
+    if told is None or told.manifest_sha256 != state.version.manifest_sha256:
         raise Refused(
             f"{state.version} has other content in {target.url}: mirror into an empty registry, or under "
             "another name"

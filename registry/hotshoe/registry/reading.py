@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,6 +27,7 @@ from hotshoe.registry.values import (
     Change,
     Move,
     Proof,
+    Publication,
     Target,
     VersionState,
 )
@@ -132,11 +133,7 @@ class Reader:
     def show(self, name: AdapterName) -> AdapterState:
         """Everything about one adapter; AdapterNotFound."""
         refs = self.store.refs(name)
-        publications = self.store.publications(name)
-        versions = tuple(
-            VersionState(version, self.manifest(version), publications[version.commit])
-            for version in (self._known.version(refs, number) for number in refs.versions)
-        )
+        versions = tuple(self._states(refs, self.store.publications(name)))
         heads = {alias: self._known.head(refs, alias) for alias in sorted(refs.aliases)}
         return AdapterState(
             name, versions, {alias: AliasState(move) for alias, move in heads.items() if move and move.to}
@@ -211,6 +208,13 @@ class Reader:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _states(self, refs: Refs, publications: Mapping[str, Publication]) -> Iterator[VersionState]:
+        for number in refs.versions:
+            version = self._known.version(refs, number)
+            if version.commit not in publications:
+                raise Tampered(f"{version} is none that was published: `hotshoe verify` tells what was moved")
+            yield VersionState(version, self.manifest(version), publications[version.commit])
 
     def _named(self, ref: AdapterRef, refs: Refs) -> tuple[Target, ...]:
         selector = ref.selector or Alias(DEFAULT_ALIAS)

@@ -82,6 +82,16 @@ def test_a_version_that_is_promoted_while_it_is_let_go_stays(
     assert other.registry.resolve(ref("acme/support@v1")) == other.registry.resolve(ref("acme/support@prod"))
 
 
+def test_a_number_that_somebody_gave_to_another_commit_meanwhile_is_not_taken_for_ours(
+    hub: HubServer, desk: Desk
+) -> None:
+    first = desk.publish(1)
+    hub.interleave("POST", TAG, lambda: hub.repos["acme/support"].tags.update(v2=first.commit))
+    version = desk.publish(2)
+    assert desk.registry.resolve(ref(str(version))) == version
+    assert version.number == 3
+
+
 # Refusals for a while.
 
 

@@ -235,10 +235,12 @@ def test_a_tag_moved_by_hand_is_found(desk: Desk, api: HfApi) -> None:
         desk.publish(seed)
     api.delete_tag(str(SUPPORT), tag="v1")
     api.create_branch(str(SUPPORT), branch="evil", revision="v2")
-    edit(api, "evil", MANIFEST_PATH, b"{}")
+    edit(api, "evil", "README.md", b"mine")
     api.create_tag(str(SUPPORT), tag="v1", revision="evil")
     with pytest.raises(Tampered, match="not on main"):
         desk.registry.store.verify()
+    with pytest.raises(Tampered, match="none that was published"):
+        desk.registry.show(SUPPORT)
 
 
 # What moved.
