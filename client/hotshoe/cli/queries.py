@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from hotshoe.adapter.errors import InvalidRequest
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef
-from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, print_table, printable, verb
+from hotshoe.cli.showing import print_summaries, show_adapter, show_version, summary_json
+from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, print_table, verb
 from hotshoe.cli.versions import move_json
-
-if TYPE_CHECKING:
-    from hotshoe.registry import AdapterState, VersionState
-
-NAMES_SHOWN = 4
 
 
 @verb
@@ -51,39 +47,12 @@ def list_adapters(
         found = opened.adapters(query)
         place = opened.url
     if as_json:
-        print_json(
-            [
-                {
-                    "adapter": str(each.adapter),
-                    "latest": f"v{each.latest}",
-                    "versions": each.versions,
-                    "aliases": each.aliases,
-                    "base": each.base,
-                    "metrics": each.metrics,
-                    "tags": each.tags,
-                }
-                for each in found
-            ]
-        )
+        print_json([summary_json(each) for each in found])
     elif not found:
         asked = " that match" if query != Query() else ""
         typer.echo(f"no adapters{asked} in {place}: `hotshoe publish FOLDER --as org/name` makes one")
     else:
-        print_table(
-            f"adapters in {place}: {len(found)}",
-            ("adapter", "latest", "aliases", "base", "tags", "metrics"),
-            (
-                (
-                    str(each.adapter),
-                    f"v{each.latest}",
-                    _pairs(each.aliases),
-                    each.base,
-                    ", ".join(each.tags),
-                    _numbers(each.metrics),
-                )
-                for each in found
-            ),
-        )
+        print_summaries(f"adapters in {place}: {len(found)}", found)
 
 
 @verb
@@ -100,9 +69,9 @@ def show(
         state = opened.show(parsed.adapter)
         chosen = opened.resolve(parsed) if parsed.selector else None
     if chosen is None:
-        _show_adapter(state, as_json=as_json)
+        show_adapter(state, as_json=as_json)
     else:
-        _show_version(next(each for each in state.versions if each.version == chosen), as_json=as_json)
+        show_version(next(each for each in state.versions if each.version == chosen), as_json=as_json)
 
 
 @verb
@@ -216,96 +185,3 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _side(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _show_adapter(state: AdapterState, *, as_json: bool) -> None:
-    from hotshoe.registry import targets_text
-
-    if as_json:
-        print_json(
-            {
-                "adapter": str(state.adapter),
-                "aliases": {
-                    name: {"target": targets_text(each.targets), "etag": each.etag, "at": each.move.at}
-                    for name, each in state.aliases.items()
-                },
-                "versions": [_version_json(each) for each in state.versions],
-            }
-        )
-        return
-    print_table(
-        str(state.adapter),
-        ("version", "alias", "published", "by", "base", "rank", "metrics", "message"),
-        (
-            (
-                each.version.tag,
-                ", ".join(_aliases_of(state, each)),
-                f"{each.publication.at:%Y-%m-%d %H:%M:%SZ}",
-                each.publication.actor,
-                each.manifest.base.repo,
-                str(each.manifest.rank),
-                _numbers(each.manifest.metrics),
-                each.publication.message,
-            )
-            for each in state.versions
-        ),
-    )
-    for name, alias in sorted(state.aliases.items()):
-        target = targets_text(alias.targets)
-        typer.echo(f"{name} -> {target}  etag {alias.etag}  {printable(alias.move.reason)}")
-
-
-def _aliases_of(state: AdapterState, version: VersionState) -> list[str]:
-    return [
-        name
-        for name, alias in sorted(state.aliases.items())
-        if any(target.version == version.version for target in alias.targets)
-    ]
-
-
-def _show_version(state: VersionState, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_version_json(state))
-        return
-    version, manifest = state.version, state.manifest
-    facts = {
-        "version": str(version),
-        "published": f"{state.publication.at:%Y-%m-%d %H:%M:%SZ} by {state.publication.actor}",
-        "message": state.publication.message,
-        "commit": version.commit,
-        "manifest": version.manifest_sha256,
-        "base": str(manifest.base),
-        "parent": manifest.parent or "",
-        "rank, alpha": f"{manifest.rank}, {manifest.alpha:g}",
-        "targets": ", ".join(manifest.targets),
-        "files": "\n".join(f"{each.path}  {each.size:,} bytes" for each in manifest.files),
-        "metrics": "\n".join(f"{name} {value:.4g}" for name, value in sorted(manifest.metrics.items())),
-        "training": "\n".join(f"{name}: {value}" for name, value in sorted(manifest.training.items())),
-    }
-    print_table(str(version), ("what", "value"), [(name, value) for name, value in facts.items() if value])
-
-
-def _version_json(state: VersionState) -> dict[str, Any]:
-    import json
-
-    return {
-        "version": str(state.version),
-        "commit": state.version.commit,
-        "manifest_sha256": state.version.manifest_sha256,
-        "published": {
-            "at": state.publication.at,
-            "actor": state.publication.actor,
-            "message": state.publication.message,
-        },
-        "manifest": json.loads(state.manifest.canonical()),
-    }
-
-
-def _pairs(aliases: Any) -> str:
-    return ", ".join(f"{name} -> {target}" for name, target in sorted(aliases.items()))
-
-
-def _numbers(metrics: Any) -> str:
-    own = {name: value for name, value in metrics.items() if not name.startswith("base.")}
-    shown = [f"{name} {value:.3g}" for name, value in sorted(own.items())]
-    return ", ".join(shown[:NAMES_SHOWN]) + (", ..." if len(shown) > NAMES_SHOWN else "")
