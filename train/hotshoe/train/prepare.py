@@ -117,14 +117,12 @@ def prepare(
 
 
 def _cut_in_exam(heldout: Part[R], limit: int) -> Iterator[Note]:
-    """Expected answers that the exam leaves no room for."""
-    for row, encoded in zip(heldout.rows, heldout.encoded, strict=True):
-        tokens = len(split_answer(encoded[0])[1])
-        if tokens > limit:
-            message = (
-                f"{tokens} tokens are expected, and evaluation.max_new_tokens lets the model say {limit}"
-            )
-            yield Note("CUT_IN_EXAM", row.where, message)
+    """Expected answers that the exam leaves no room for, in one note."""
+    needed = [len(split_answer(encoded[0])[1]) for encoded in heldout.encoded]
+    cut = [row.where for row, tokens in zip(heldout.rows, needed, strict=True) if tokens > limit]
+    if cut:
+        told = f"{len(cut)} expected answers are up to {max(needed)} tokens long"
+        yield Note("CUT_IN_EXAM", cut[0], f"{told}, and evaluation.max_new_tokens lets models say {limit}")
 
 
 def _set_aside(part: Part[R], share: float, seed: int) -> tuple[Part[R], tuple[Encoded, ...]]:
