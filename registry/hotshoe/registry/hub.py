@@ -92,6 +92,14 @@ class Draft:
     delete: Sequence[str] = ()
 
 
+class _Unverified(Exception):
+    """A file that came without its id, from a mirror or a proxy: to be used now, not to be remembered."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__("a file without its id")
+        self.content = content
+
+
 class Hub:
     """One Hub, as seen with one token. Thread-safe; every call may raise the errors that `Store` names.
 
@@ -111,7 +119,14 @@ class Hub:
         self._api = HfApi(self.endpoint, token, library_name=AGENT, library_version=self._version)
         # What a commit holds never changes, so what was read once is never asked for again.
         self.tree = functools.lru_cache(_REMEMBERED)(self._get_tree)
-        self.read = functools.lru_cache(_REMEMBERED)(self._get_small_file)
+        self._read = functools.lru_cache(_REMEMBERED)(self._get_small_file)
+
+    def read(self, repo: str, commit: str, path: str) -> bytes:
+        """A small file; Tampered where it is larger than any of ours could be, or not what the Hub keeps."""
+        try:
+            return self._read(repo, commit, path)
+        except _Unverified as read:
+            return read.content
 
     def repos(self, org: str) -> Iterator[str]:
         """The repos of an organization that hold a manifest on `main`."""
@@ -142,7 +157,7 @@ class Hub:
         return {file.path: Entry(file.size, file.blob_id) for file in found if isinstance(file, RepoFile)}
 
     def _get_small_file(self, repo: str, commit: str, path: str) -> bytes:
-        """A small file, in one request; Tampered where it is larger than any of ours could be."""
+        """See `read`; _Unverified where nothing came along to compare it with. In one request."""
         _check_commit(repo, commit)
         url = hf_hub_url(repo, path, revision=commit, endpoint=self.endpoint)
         headers = build_hf_headers(token=self._token, library_name=AGENT, library_version=self._version)
@@ -155,9 +170,11 @@ class Hub:
                 content += chunk
                 if len(content) > MAX_MANIFEST_BYTES:
                     raise Tampered(f"{path} of {repo} at {commit[:12]} is over {MAX_MANIFEST_BYTES} bytes")
-        etag = response.headers.get("etag", "").strip('"')
-        if _SHA1.fullmatch(etag) and etag != _git_blob(content):
-            # What is remembered for ever has to be right: this was damaged on its way.
+        # What is remembered for ever has to be right.
+        etag = response.headers.get("etag", "").removeprefix("W/").strip('"')
+        if not _SHA1.fullmatch(etag):
+            raise _Unverified(bytes(content))
+        if etag != _git_blob(content):
             raise Tampered(f"{path} of {repo} at {commit[:12]} did not arrive as the Hub keeps it: ask again")
         return bytes(content)
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from support.adapters import SUPPORT, ref
 from support.desk import Desk
+from support.hub.http import Response
 from support.hub.server import HubServer
 
-from hotshoe.adapter.errors import HotshoeError, RegistryUnavailable
+from hotshoe.adapter.errors import HotshoeError, RegistryUnavailable, Tampered
 from hotshoe.registry import Registry
 
 NO_HUB = {
@@ -60,3 +61,14 @@ def test_an_alias_goes_on_pointing_where_it_did_while_a_sign_in_page_stands_befo
     with pytest.raises(RegistryUnavailable, match="sign-in page"):
         desk.registry.targets(ref("acme/support@prod"), fresh=True)
     assert desk.registry.resolve(ref("acme/support@prod")) == version
+
+
+def test_a_page_in_place_of_a_marker_is_not_remembered(hub: HubServer, open_desk: Callable[[], Desk]) -> None:
+    version = open_desk().publish(1)
+    open_desk().registry.promote(SUPPORT, "prod", 1)
+    asker = open_desk().registry
+    page = Response(headers={"Content-Type": "text/html"}, body=b"<html>sign in</html>")
+    hub.bend("GET", "/resolve/.*/alias.json", lambda _: page)
+    with pytest.raises(Tampered, match="not readable"):
+        asker.resolve(ref("acme/support@prod"))
+    assert asker.resolve(ref("acme/support@prod")) == version
