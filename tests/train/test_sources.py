@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,15 @@ def test_no_bytes_make_the_csv_reader_fail(place: Path, data: bytes) -> None:
     (place / "any.csv").write_bytes(data)
     with contextlib.suppress(InvalidData):
         assert all(row.where.startswith("any.csv:") for row in read_source(place / "any.csv").rows)
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_no_damage_makes_the_parquet_reader_fail(place: Path, changes: list[tuple[int, int]]) -> None:
+    sound = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS * 5), sound)
+    data = bytearray(sound.getvalue())
+    for index, byte in changes:
+        data[index % len(data)] = byte
+    (place / "rows.parquet").write_bytes(data)
+    with contextlib.suppress(InvalidData):
+        read_source(place / "rows.parquet")

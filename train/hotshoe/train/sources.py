@@ -120,10 +120,11 @@ def _read_parquet(name: str, data: bytes) -> Iterator[RawRow]:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pyarrow.BufferReader(data))
-    except pyarrow.ArrowException as error:
-        raise InvalidData(f"{name} is not Parquet: {error}") from None
-    for number, row in enumerate(table.to_pylist(), start=1):
+        rows = parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        # A damaged file is an OSError to Arrow; text in it that is no UTF-8 is found only row by row.
+        raise InvalidData(f"{name} is not Parquet, or is damaged: {error}") from None
+    for number, row in enumerate(rows, start=1):
         yield RawRow(f"{name} row {number}", {key: value for key, value in row.items() if value is not None})
 
 
