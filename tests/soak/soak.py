@@ -61,7 +61,7 @@ class Plan:
     seconds: float = 600.0
     seed: int = 0
     candidates: int = 16
-    answer_tokens: int = 96
+    answer_tokens: int = 64
     kills_until: float = 0.55
     between_kills: tuple[float, float] = (20.0, 60.0)
     between_moves: tuple[float, float] = (0.5, 4.0)
