@@ -114,6 +114,17 @@ def test_publishing_a_folder_whose_base_nobody_named_says_what_to_pass(run: Run,
     assert "--base" in result.stderr
 
 
+def test_import_brings_in_an_adapter_that_was_made_elsewhere(run: Run, tmp_path: Path) -> None:
+    folder, base = make_adapter(tmp_path / "new", 11), make_base(tmp_path / "base").folder
+    unnamed = run("import", folder, "--as", "acme/legacy")
+    assert unnamed.exit_code == 1
+    assert "name it with --base" in unnamed.stderr
+    assert done(run("import", folder, "--as", "acme/legacy", "--base", base)) == "acme/legacy@v1\n"
+    (version,) = data(run("show", "acme/legacy", "--json"))["versions"]
+    assert version["published"]["message"] == f"imported from {folder}"
+    assert run("import", "org/name/more", "--as", "acme/legacy").exit_code == 1
+
+
 def test_promote_moves_an_alias_and_history_says_who_when_and_why(run: Run) -> None:
     moved = data(run("promote", "acme/support@v2", "prod", "--reason", "better on mails", "--json"))
     assert (moved["from"], moved["to"], moved["actor"]) == ("v1", "v2", "ada")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hotshoe.adapter.errors import InvalidReference
+from hotshoe.adapter.errors import BaseNotFound, InvalidReference
 from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias
 from hotshoe.adapter.version import Version
 from hotshoe.cli.verb import (
@@ -22,7 +22,7 @@ from hotshoe.cli.verb import (
 )
 
 if TYPE_CHECKING:
-    from hotshoe.registry import Move, Registry
+    from hotshoe.registry import BaseModel, Move, Registry
 else:
     Move = Registry = Any  # typer evaluates annotations, and the registry takes long to import.
 
@@ -157,9 +157,8 @@ def import_foreign(
     """Import an adapter that was not made by Hotshoe; inspected like any other."""
     import tempfile
 
-    from hotshoe.registry.base import fetch_base
     from hotshoe.registry.hub_import import repo_fetcher
-    from hotshoe.registry.importing import import_adapter, named_base
+    from hotshoe.registry.importing import import_adapter
 
     adapter = AdapterName.parse(name)
     with tempfile.TemporaryDirectory(prefix="hotshoe-import-") as scratch:
@@ -167,7 +166,7 @@ def import_foreign(
             source, Path(scratch) / "adapter", fetch=repo_fetcher(Path(scratch)), allow_pickle=allow_pickle
         )
         how["message"] = how["message"] or f"imported from {source}"
-        return opened.publish(folder, adapter, base=fetch_base(base or named_base(folder)), **how)
+        return opened.publish(folder, adapter, base=_base_of(folder, base), **how)
 
 
 @verb
@@ -234,6 +233,21 @@ def move_json(move: Move) -> dict[str, Any]:
         "promotion_id": move.promotion_id,
         "at": move.at,
     }
+
+
+def _base_of(folder: Path, named: str | None) -> BaseModel:
+    from hotshoe.registry.base import fetch_base
+    from hotshoe.registry.importing import named_base
+
+    if named:
+        return fetch_base(named)
+    try:
+        return fetch_base(named_base(folder))
+    except BaseNotFound as error:
+        # Often a path on the machine of whoever trained it.
+        raise BaseNotFound(
+            f"the adapter names a base that is not here; name it with --base: {error}"
+        ) from error
 
 
 def _adapter_and_alias(ref: str) -> tuple[AdapterName, str]:
