@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from support.engines import GREEDY, as_engine_adapter, tokens
 from support.routing import PARTNERS, config, rows, write
 
+from hotshoe.adapter.reference import AdapterName
+from hotshoe.registry import open_registry
+from hotshoe.registry.base import fetch_base
 from hotshoe.serve.engine import Engine
 from hotshoe.train.quiet import quiet
 from hotshoe.train.run import train
@@ -78,13 +82,37 @@ async def test_the_engine_answers_as_peft_does(
     tables = {"training": QUICK, "evaluation": {"max_new_tokens": 8, "forgetting": False}} | RUNS[run]
     chosen = config(tiny_base, tmp_path, recipe=recipe, data={"train": "train.jsonl"}, **tables)
     result = train(chosen, out=tmp_path / "out")
-    adapter = as_engine_adapter(result.folder)
-    await tiny_engine.add(adapter)
+    await same_tokens(tiny_engine, tiny_base, result.folder)
+
+
+@pytest.mark.parametrize("method", ["svd", "cat", "ties", "dare"])
+async def test_the_engine_answers_a_merge_as_peft_does(
+    tiny_engine: Engine, tiny_base: Path, tiny_adapter: Callable[..., Path], tmp_path: Path, method: str
+) -> None:
+    base = fetch_base(str(tiny_base))
+    with open_registry(str(tmp_path / "registry")) as registry:
+        for seed, name in enumerate(("left", "right"), start=1):
+            registry.publish(tiny_adapter(name, seed=seed), AdapterName("acme", name), base=base)
+        chosen = config(
+            tiny_base,
+            tmp_path,
+            recipe="merge",
+            data={},
+            lora={"rank": 8},
+            merge={"sources": ["acme/left@v1", "acme/right@v1"], "method": method},
+            evaluation={"forgetting": False},
+        )
+        result = train(chosen, out=tmp_path / "out", parents=registry)
+    await same_tokens(tiny_engine, tiny_base, result.folder)
+
+
+async def same_tokens(engine: Engine, base: Path, folder: Path) -> None:
+    """Fail unless the engine answers every prompt with peft's tokens."""
+    adapter = as_engine_adapter(folder)
+    await engine.add(adapter)
     try:
         for prompt in PROMPTS:
-            asked = tiny_engine.encode_text(prompt)
-            assert await tokens(tiny_engine, asked, adapter) == peft_tokens(
-                tiny_base, result.folder, list(asked)
-            )
+            asked = engine.encode_text(prompt)
+            assert await tokens(engine, asked, adapter) == peft_tokens(base, folder, list(asked))
     finally:
-        await tiny_engine.remove(adapter)
+        await engine.remove(adapter)

@@ -66,6 +66,11 @@ def _fill(axes: Any, panel: Panel) -> None:
         axes.axvline(panel.marked, color="grey", linewidth=1, alpha=0.6)
     if panel.logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:.3g}")
+        low, high = axes.get_ylim()
+        # Within a factor of ten there may be no power of ten to read the others by.
+        axes.yaxis.set_minor_formatter("{x:.2g}" if high < 10 * low else "")
+        axes.tick_params(which="minor", labelsize=7)
     axes.set_title(panel.title, loc="left", fontsize=10)
     axes.set_xlabel(panel.along, fontsize=9)
     axes.tick_params(labelsize=8)
