@@ -98,6 +98,8 @@ def test_sampling_beyond_the_edges_is_refused_by_name(chosen: dict[str, Any]) ->
         (lambda: JsonSchema("[]"), "no JSON object"),
         (lambda: JsonSchema("[" * 60_000), "no JSON"),
         (lambda: JsonSchema(" " * 65_537), "json_schema"),
+        (lambda: JsonSchema('{"not":' * 65 + "1" + "}" * 65), "deeper than 64 levels"),
+        (lambda: JsonSchema('{"enum":' + "[" * 64 + "]" * 64 + "}"), "deeper than 64 levels"),
         (lambda: Regex(" "), "regex"),
         (lambda: Regex("x" * 4097), "regex"),
         (lambda: Grammar(""), "grammar"),

@@ -12,6 +12,10 @@ from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 
+DEEPEST_SCHEMA = 64
+"""Levels of objects and lists in a JSON schema. The time that it takes to read grows with their cube, and
+everybody waits for it: 8 ms at 64, half a minute at 1,000."""
+
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -77,6 +81,8 @@ class JsonSchema:
             raise InvalidRequest(f"json_schema is no JSON: {error}") from error
         if not isinstance(parsed, dict):
             raise InvalidRequest("json_schema is no JSON object: a schema is one")
+        if _deeper(parsed, DEEPEST_SCHEMA):
+            raise InvalidRequest(f"json_schema is nested deeper than {DEEPEST_SCHEMA} levels: flatten it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +304,18 @@ class AdapterSummary:
     latest: str
     aliases: Mapping[str, str]
     resident: tuple[str, ...] = ()
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether parsed JSON is nested deeper than that."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+        ]
+    return any(isinstance(each, dict | list) for each in layer)
 
 
 def _bounded(name: str, text: str, most: int) -> None:
