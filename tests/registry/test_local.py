@@ -216,7 +216,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -
         open_registry(tmp_path / "file" / "registry")
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/adapters", "http://host/adapters", "a\0b"])
+@pytest.mark.parametrize("url", ["s3://bucket/adapters", "http://host/adapters", "a\0b", "a\udcff"])
 def test_a_url_that_names_no_registry_is_refused(url: str) -> None:
     with pytest.raises(InvalidConfig, match=r"hub://org|name of a folder"):
         open_registry(url)

@@ -56,8 +56,8 @@ def _store(url: str) -> Store:
         return HubStore(HubPlace.parse(url))
     if "://" in url:
         raise InvalidConfig(f"registry {url!r} is neither a folder nor {HUB_PREFIX}org: give one of these")
-    if "\0" in url:
-        raise InvalidConfig(f"registry {url!r} is no name of a folder")
+    if "\0" in url or url.encode(errors="ignore").decode() != url:
+        raise InvalidConfig(f"registry {url!r} is no name of a folder, in UTF-8")
     return LocalStore(Path(url))
 
 

@@ -15,6 +15,7 @@ from hotshoe.adapter.reference import AdapterName, Alias
 from hotshoe.registry.knowledge import Knowledge
 from hotshoe.registry.store import Refs, Store
 from hotshoe.registry.values import Marker, Move, Target, targets_text
+from hotshoe.registry.words import NAME_CHARACTERS, TEXT_CHARACTERS, check_words
 
 ATTEMPTS = 200
 """How often a race is run again before it is given up; each lost race is one that somebody else won."""
@@ -27,7 +28,7 @@ _PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One intended move: who wants it, why, and from which state (None: from any)."""
+    """One intended move: who wants it, why, and from which state (None: from any); InvalidRequest."""
 
     action: str
     expected: str | None
@@ -35,6 +36,13 @@ class Intent:
     reason: str
     promotion_id: str | None
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        check_words(
+            actor=(self.actor, NAME_CHARACTERS),
+            reason=(self.reason, TEXT_CHARACTERS),
+            promotion_id=(self.promotion_id or "", NAME_CHARACTERS),
+        )
 
 
 def move_alias(

@@ -21,6 +21,7 @@ from hotshoe.registry.promotion import Intent, move_alias, user
 from hotshoe.registry.reading import Reader
 from hotshoe.registry.store import Refs
 from hotshoe.registry.values import Move, Publication, Target
+from hotshoe.registry.words import NAME_CHARACTERS, TEXT_CHARACTERS, check_words
 
 if TYPE_CHECKING:
     from hotshoe.registry.publishing import Draft
@@ -44,11 +45,12 @@ class Registry(Reader):
         """Make a PEFT folder the next version; the same content again is the version that it was.
 
         tags: words to be found by, beside those that the trainer gave it; they are part of the content.
-        sign_with: puts a signature beside the manifest. Raises InvalidRequest for a tag that is none and
-        where nothing names the base, BaseMismatch, Unservable for what inspection finds, Untrusted where the
-        trust policy wants another signature, RegistryUnavailable. Whatever it raises, no half version is
-        left; send it again.
+        sign_with: puts a signature beside the manifest. Raises InvalidRequest for a tag that is none, for
+        words that cannot be kept and where nothing names the base, BaseMismatch, Unservable for what
+        inspection finds, Untrusted where the trust policy wants another signature, RegistryUnavailable.
+        Whatever it raises, no half version is left; send it again.
         """
+        check_words(actor=(actor, NAME_CHARACTERS), message=(message, TEXT_CHARACTERS))
         # Imported here: who only reads should not wait for all that inspects.
         from hotshoe.registry.publishing import add_version, draft_version
 
@@ -84,7 +86,8 @@ class Registry(Reader):
         expected: the etag that the alias must have (UNSET: it must point nowhere); None: whatever it has.
         promotion_id: the same id sent again changes nothing and returns the move that it made.
         force: even if the version's own gates failed; the reason in the history says so.
-        Raises Conflict, which names the etag and target there are, VersionNotFound, GateFailed, Untrusted.
+        Raises Conflict, which names the etag and target there are, VersionNotFound, GateFailed, Untrusted,
+        InvalidRequest for words that cannot be kept.
         """
         return self.split(
             name,

@@ -6,12 +6,20 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from support.adapters import SUPPORT, ref
 from support.desk import Desk
 
-from hotshoe.adapter.errors import AliasNotFound, Conflict, InvalidReference, Refused, VersionNotFound
+from hotshoe.adapter.errors import (
+    AliasNotFound,
+    Conflict,
+    InvalidReference,
+    InvalidRequest,
+    Refused,
+    VersionNotFound,
+)
 from hotshoe.registry import UNSET, targets_text
 
 
@@ -207,6 +215,25 @@ def test_a_split_alias_keeps_every_session_on_its_side(three: Desk) -> None:
 def test_a_split_without_a_session_reaches_both_sides(three: Desk) -> None:
     three.registry.split(SUPPORT, "canary", {3: 50, 2: 50})
     assert {three.registry.resolve(ref("acme/support@canary")).number for _ in range(60)} == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("reason", "x" * 4001),
+        ("reason", "half \ud800 of a letter"),
+        ("actor", "x" * 201),
+        ("actor", "\udcff"),
+        ("promotion_id", "x" * 201),
+        ("promotion_id", "\udcff"),
+    ],
+)
+def test_words_that_no_log_could_keep_are_refused_by_name(three: Desk, what: str, text: str) -> None:
+    words: dict[str, Any] = {what: text}
+    with pytest.raises(InvalidRequest, match=f"the {what.replace('_', ' ')} "):
+        three.registry.promote(SUPPORT, "prod", 1, **words)
+    three.registry.promote(SUPPORT, "prod", 1, reason="größer\n\x1b[31m\u202e", actor="Ada Lovelace")
+    assert three.registry.history(SUPPORT, "prod")[-1].reason == "größer\n\x1b[31m\u202e"
 
 
 def test_aliases_move_apart_from_each_other(three: Desk) -> None:

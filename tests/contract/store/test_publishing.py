@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from support.adapters import LEGAL, SUPPORT, leave_manifest, make_base, ref
@@ -104,6 +105,12 @@ def test_only_the_config_the_weights_and_the_manifest_are_loaded_from_a_version(
     fetched = desk.registry.fetch(desk.registry.publish(folder, SUPPORT, base=desk.base))
     found = {path.relative_to(fetched).as_posix() for path in fetched.rglob("*") if path.is_file()}
     assert found == {"adapter_config.json", "adapter_model.safetensors", MANIFEST_PATH}
+
+
+@pytest.mark.parametrize("words", [{"message": "x" * 4001}, {"message": "\ud800"}, {"actor": "\udcff"}])
+def test_a_message_that_no_log_could_keep_is_refused(desk: Desk, words: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"the (message|actor) "):
+        desk.registry.publish(desk.adapter(1), SUPPORT, base=desk.base, **words)
 
 
 def test_racing_publishers_get_distinct_consecutive_versions(open_desk: Callable[[], Desk]) -> None:
