@@ -121,7 +121,7 @@ def test_a_version_that_was_not_trained_here_has_no_report(
 
 
 def test_a_sweep_takes_fixed_values_too_and_publishes_the_best(run: Run, place: Path) -> None:
-    sweep = ("--sweep", "r=1,2", "--sweep", "lr=1e-4", "--set", "training.steps=2", "--out", "swept")
+    sweep = ("--sweep", "r=1,2", "lr=1e-4", "--set", "training.steps=2", "--out", "swept")
     done = run("train", "router.toml", *sweep, "--set", "publish.as=acme/swept", "--publish", "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -166,6 +166,7 @@ def test_a_run_goes_on_only_where_it_was_the_same_one(run: Run, place: Path) -> 
         (("--sweep", "r=0"), "lora.rank"),
         (("--sweep", "speed=1"), "unknown key"),
         (("--set", "lora.rankk=4"), "did you mean 'rank'?"),
+        (("r=2",), "r=2 follows no --sweep"),
         (("--set", "rank"), "is not KEY=VALUE"),
         (("--set", "publish.as=router", "--publish"), "names no adapter"),
     ],

@@ -37,6 +37,9 @@ def train(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.toml", help="What to train; see docs/training.md.")
     ],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=V1,V2]...", help="More keys for --sweep.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -83,11 +86,14 @@ def train(
     from hotshoe.train.sweep import PAGE, Trial, compare, parse_grid
     from hotshoe.train.sweep import sweep as run_sweep
 
+    if more and not sweep:
+        raise InvalidConfig(f"{' '.join(more)} follows no --sweep: override a key with --set KEY=VALUE")
+    grid = [*(sweep or ()), *(more or ())]
     fixed = _overrides(changes or [])
     chosen = TrainConfig.read(config, fixed)
     if publish and chosen.adapter is None:
         raise InvalidConfig(f'{config} names no adapter to publish: add [publish] as = "org/name"')
-    if sweep and (plan or if_changed):
+    if grid and (plan or if_changed):
         raise InvalidConfig(f"{'--plan' if plan else '--if-changed'} is about one run: leave --sweep out")
     if plan:
         _print_plan(chosen, registry, skip_bad=skip_bad, as_json=as_json)
@@ -98,8 +104,8 @@ def train(
             _print_unchanged(same, as_json=as_json)
             return
         with _training(opened, skip_bad=skip_bad) as run:
-            if sweep:
-                trials = run_sweep(config, parse_grid(sweep), run, folder, fixed)
+            if grid:
+                trials = run_sweep(config, parse_grid(grid), run, folder, fixed)
             else:
                 trials = [Trial({}, run(chosen, folder))]
         result, version = trials[0].result, None
@@ -111,10 +117,10 @@ def train(
     told = str(version) if version else None
     if as_json:
         print_json(
-            _result_json(result) | {"version": told} | ({"trials": _trials_json(trials)} if sweep else {})
+            _result_json(result) | {"version": told} | ({"trials": _trials_json(trials)} if grid else {})
         )
         return
-    if sweep:
+    if grid:
         heads, rows = compare(trials)
         print_table(f"trials: {len(trials)}, the best first", heads, rows)
         typer.echo(f"compared in {folder / PAGE}")
