@@ -9,6 +9,7 @@ been faster than itself, with the answer lost: every commit carries an id, by wh
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 import threading
@@ -22,6 +23,7 @@ from hotshoe.adapter.errors import (
     InvalidReference,
     InvalidRequest,
     Refused,
+    Tampered,
     VersionNotFound,
 )
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
@@ -47,6 +49,8 @@ from hotshoe.registry.values import (
 from hotshoe.registry.webhook import SECRET_VARIABLE, WebhookReceiver
 
 _AT_ONCE = 8
+
+log = logging.getLogger(__name__)
 
 
 class HubStore:
@@ -235,10 +239,18 @@ class HubStore:
         return Manifest.parse(self.read(adapter, commit, MANIFEST_PATH))
 
     def _summary(self, adapter: AdapterName) -> AdapterSummary | None:
+        """A line of a listing; None for a repo that is no adapter, or none that can be read."""
         try:
-            refs = self.refs(adapter)
+            return self._summarized(self.refs(adapter))
         except AdapterNotFound:
             return None
+        except (Tampered, VersionNotFound) as error:
+            # One repo that somebody broke must not hide all the others of its organization.
+            log.warning("%s is left out of the listing: %s", adapter, error)
+            return None
+
+    def _summarized(self, refs: Refs) -> AdapterSummary:
+        adapter = refs.adapter
         manifest = self._manifest(adapter, refs.versions[refs.newest])
         heads = {alias: self.move(adapter, alias, etag).to for alias, etag in sorted(refs.aliases.items())}
         return AdapterSummary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from support import tiny
-from support.adapters import SUPPORT, leave_manifest, ref
+from support.adapters import LEGAL, SUPPORT, leave_manifest, ref
 from support.desk import Desk
 from support.hub.server import HubServer
 
@@ -241,6 +242,20 @@ def test_a_tag_moved_by_hand_is_found(desk: Desk, api: HfApi) -> None:
         desk.registry.store.verify()
     with pytest.raises(Tampered, match="none that was published"):
         desk.registry.show(SUPPORT)
+
+
+def test_a_repo_that_somebody_broke_hides_no_other_from_a_listing(
+    hub: HubServer, desk: Desk, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.publish(1)
+    desk.publish(1, LEGAL)
+    edit(api, "main", MANIFEST_PATH, b"{}")
+    api.create_tag(str(SUPPORT), tag="v2")
+    with caplog.at_level(logging.WARNING):
+        assert [each.adapter for each in desk.registry.adapters()] == [LEGAL]
+    assert "acme/support is left out of the listing" in caplog.text
+    with pytest.raises(Tampered):
+        desk.registry.verify()
 
 
 # What moved.
