@@ -236,7 +236,7 @@ class Cache:
 
 def _drop(lock: FileLock) -> None:
     # Deleted while still locked: whoever sees the file sees it held, or does not see it.
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         os.unlink(lock.lock_file)
     lock.release(force=True)
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import mmap
+import os
 import shutil
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from hotshoe.adapter.errors import (
     Conflict,
     InvalidRequest,
     RegistryUnavailable,
+    Tampered,
+    Unservable,
 )
 from hotshoe.adapter.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, Base, FileEntry, Manifest
 from hotshoe.adapter.reference import AdapterName
@@ -32,7 +35,7 @@ from hotshoe.registry.disk import using_disk
 from hotshoe.registry.durable import sync
 from hotshoe.registry.inspect import README_FILE, inspect, version_files
 from hotshoe.registry.inspect.findings import Malformed, unservable
-from hotshoe.registry.inspect.folder import open_regular
+from hotshoe.registry.inspect.folder import open_regular, read_whole
 from hotshoe.registry.promotion import ATTEMPTS, pause
 from hotshoe.registry.store import Files, Refs, Staged, Store
 from hotshoe.registry.tags import tagged
@@ -145,10 +148,17 @@ def read_signature(store: Store, adapter: AdapterName, commit: str) -> bytes | N
 
 def _trained(folder: Path) -> Manifest | None:
     path = folder / MANIFEST_PATH
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    with path.open("rb") as file:
-        return Manifest.parse(file.read(MAX_MANIFEST_BYTES + 1))
+    try:
+        return Manifest.parse(read_whole(path, MAX_MANIFEST_BYTES))
+    except Malformed as broken:
+        raise unservable((broken.finding,)) from broken
+    except Tampered as error:
+        raise Unservable(
+            f"{path}, which a training run leaves, cannot be used: {error}; train again, or delete it and "
+            "name the base with --base"
+        ) from error
 
 
 def _copy(origin: Path, target: Path) -> None:
