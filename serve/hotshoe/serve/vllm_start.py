@@ -15,6 +15,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
+from hotshoe.serve.following import FollowingServer
 from hotshoe.serve.vllm_config import VllmConfig, environment
 
 SHUTDOWN_SECONDS = 1.0
@@ -69,6 +70,8 @@ def _start(config: VllmConfig) -> AsyncLLM:
             ).create_engine_config()
         except (ValueError, OSError) as error:
             raise InvalidConfig(f"vLLM refuses {config.folder} or its settings: {error}") from error
+        # Not by a plugin: vLLM loads those after a handshake, for which an orphan waits five minutes.
+        vllm_config.additional_config = FollowingServer()
         try:
             return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=False)
         except (RuntimeError, TimeoutError, EngineDeadError) as error:

@@ -5,7 +5,7 @@ with it: such a row is answered with the *last* slot's adapter (vllm#48421, #496
 adapter's weights once per token. This package replaces those operators and adds a guard against what
 vLLM loads in silence and against KV blocks that still hold another request's NaN.
 
-vLLM calls `register` in each of its processes. On other platforms nothing is replaced. HOTSHOE_LORA_CPU=stock
+vLLM calls `register` in each of its processes. On other platforms it does nothing. HOTSHOE_LORA_CPU=stock
 leaves vLLM as it is, for comparing the two.
 """
 
@@ -13,19 +13,13 @@ from __future__ import annotations
 
 import os
 
-from hotshoe.serve.following import follow_server
-
 SWITCH = "HOTSHOE_LORA_CPU"
 STOCK = "stock"
 OPERATORS = "SegmentedPunica"
 
 
 def register() -> None:
-    """Install the replacement into this process's vLLM, and have the process follow its server.
-
-    Calling it again changes nothing.
-    """
-    follow_server()  # As early as vLLM lets us: the server may be killed while the base is being loaded.
+    """Install the replacement into this process's vLLM; calling it again changes nothing."""
     if os.environ.get(SWITCH) == STOCK:
         return
     from vllm.platforms import current_platform
