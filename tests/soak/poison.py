@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
-import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -16,16 +13,13 @@ from soak.record import Record
 from soak.world import ALIAS, OPERATOR, OTHER_BASE, TENANTS, Bad, World, key_of
 from support import tiny
 from support.broken import DEEP, PLAIN
+from support.smuggled import smuggle
 
 from hotshoe.adapter.errors import InvalidRequest, Unavailable, Unservable
-from hotshoe.adapter.manifest import MANIFEST_PATH, FileEntry, Manifest
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
 from hotshoe.client.admin import AdminClient
 from hotshoe.registry import BaseModel, fetch_base
-from hotshoe.registry.publishing import Draft, add_version
-from hotshoe.registry.store import Staged
-from hotshoe.registry.values import Publication
 
 FAULTS = {name: fault for name, fault in (PLAIN | DEEP).items() if name != "no folder"}
 
@@ -129,19 +123,8 @@ class Poison:
         return self._world.registry.publish(self._made(rank), name, base=base, actor="soak")
 
     def _smuggle(self, folder: Path, name: AdapterName) -> Version:
-        """Publish as somebody does who may write to the store and does not use our publish."""
-        with self._world.registry.store.staging() as staging:
-            files = {}
-            for path in folder.iterdir():
-                copy = Path(shutil.copyfile(path, staging / path.name))
-                data = copy.read_bytes()
-                files[path.name] = Staged(copy, len(data), hashlib.sha256(data).hexdigest())
-            entries = tuple(FileEntry(path, each.size, each.sha256) for path, each in files.items())
-            targets = tuple(sorted(tiny.ALL_LINEAR))
-            manifest = Manifest(str(name), self._world.base.base, 8, 16.0, targets, entries)
-            draft = Draft(manifest, {**files, MANIFEST_PATH: manifest.canonical()})
-            publication = Publication("soak", "past inspection", datetime.now(UTC), manifest.sha256)
-            return add_version(self._world.registry.store, name, draft, publication)
+        targets = tuple(sorted(tiny.ALL_LINEAR))
+        return smuggle(self._world.registry, folder, name, self._world.base.base, targets)
 
     def _change_bytes(self, version: Version) -> None:
         weights = next(
