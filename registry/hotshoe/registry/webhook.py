@@ -23,6 +23,9 @@ SECRET_VARIABLE = "HOTSHOE_WEBHOOK_SECRET"
 MAX_PAYLOAD_BYTES = 1 << 20
 MIN_SECRET_CHARACTERS = 16
 
+AT_ONCE = 64
+"""Connections that are served at a time; who comes beyond that is hung up on, and the next poll finds it."""
+
 _READ_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
@@ -91,18 +94,38 @@ class WebhookReceiver:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = AT_ONCE
 
     def __init__(
         self, address: tuple[str, int], secret: bytes, on_move: Callable[[AdapterName], None]
     ) -> None:
         self.secret = secret
         self.on_move = on_move
+        self._places = threading.BoundedSemaphore(AT_ONCE)
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         # Not HTTPServer's, which asks the name server who it is.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Not socketserver's, which prints a traceback for every line that breaks.
+        _log.warning(
+            "a webhook from %s broke off", client_address[0], exc_info=_log.isEnabledFor(logging.DEBUG)
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             _log.warning("a webhook from %s had a wrong secret", self.client_address[0])
             return 401
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()):
             return 411
         if int(length) > MAX_PAYLOAD_BYTES:
             return 413
