@@ -13,7 +13,8 @@ from support.engines import chunks
 
 from hotshoe.adapter.errors import InvalidRequest
 from hotshoe.serve.engine import EngineChunk
-from hotshoe.wire.values import Choice, FinishReason, Grammar, JsonSchema, Regex, Sampling, Structure
+from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex, Structure
+from hotshoe.wire.values import FinishReason, Sampling
 
 if TYPE_CHECKING:
     from hotshoe.serve.vllm_engine import VllmEngine

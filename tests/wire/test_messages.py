@@ -13,22 +13,19 @@ from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.wire import messages
+from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex
 from hotshoe.wire.values import (
     ROLES,
     AdapterSummary,
     Answer,
     Chat,
-    Choice,
     Completion,
     Delta,
     Event,
     Finished,
     FinishReason,
     GenerateRequest,
-    Grammar,
-    JsonSchema,
     Message,
-    Regex,
     Resolved,
     Sampling,
     Text,

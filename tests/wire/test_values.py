@@ -9,19 +9,8 @@ import pytest
 
 from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
-from hotshoe.wire.values import (
-    Chat,
-    Choice,
-    GenerateRequest,
-    Grammar,
-    JsonSchema,
-    Message,
-    Regex,
-    Resolved,
-    Sampling,
-    Text,
-    Tokens,
-)
+from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex
+from hotshoe.wire.values import Chat, GenerateRequest, Message, Resolved, Sampling, Text, Tokens
 
 
 @pytest.mark.parametrize(

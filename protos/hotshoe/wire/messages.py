@@ -8,25 +8,21 @@ from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.v1 import inference_pb2 as pb
+from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex, Structure
 from hotshoe.wire.values import (
     AdapterSummary,
     Answer,
     Chat,
-    Choice,
     Completion,
     Delta,
     Event,
     Finished,
     FinishReason,
     GenerateRequest,
-    Grammar,
-    JsonSchema,
     Message,
     Prompt,
-    Regex,
     Resolved,
     Sampling,
-    Structure,
     Text,
     TokenLogprob,
     Tokens,

@@ -22,7 +22,8 @@ from safetensors import SafetensorError, safe_open
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidRequest, PromptTooLong
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
-from hotshoe.wire.values import Chat, Choice, FinishReason, Sampling, Structure, TokenLogprob
+from hotshoe.wire.structure import Choice, Structure
+from hotshoe.wire.values import Chat, FinishReason, Sampling, TokenLogprob
 
 VOCABULARY = 256
 _LORA_SUFFIXES = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")

@@ -10,16 +10,8 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from hotshoe.serve.engine import EngineChunk
-from hotshoe.wire.values import (
-    Choice,
-    FinishReason,
-    Grammar,
-    JsonSchema,
-    Regex,
-    Sampling,
-    Structure,
-    TokenLogprob,
-)
+from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex, Structure
+from hotshoe.wire.values import FinishReason, Sampling, TokenLogprob
 
 _PLAIN_FIELDS = (
     "temperature",
