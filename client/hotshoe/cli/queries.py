@@ -137,15 +137,15 @@ def _time(text: str) -> datetime:
 
 @verb
 def diff(
-    before: Annotated[str, typer.Argument(metavar="ORG/NAME@VERSION", help="The one to compare with.")],
-    after: Annotated[str, typer.Argument(metavar="ORG/NAME@VERSION", help="The other one.")],
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="A version, for example acme/support@v3.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="Another, or an alias: acme/support@prod.")],
     modules: Annotated[
-        int, typer.Option("--modules", help="How many of the most moved modules to show.")
+        int, typer.Option("--modules", metavar="N", help="How many of the most moved modules to show.")
     ] = 10,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what differs between two versions: config, data, metrics, and how far each module moved."""
+    """Show what differs between two versions. Config, data, metrics, and how far each module moved."""
     from hotshoe.registry import open_registry
     from hotshoe.registry.diff import diff as compare
 

@@ -23,7 +23,7 @@ def verify(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove that the registry is as it was written: log, versions, aliases, and in a folder every byte.
+    """Prove that the registry is as it was written. Log, versions, aliases, and in a folder every byte.
 
     Cutting off the newest entries cannot be seen from what is left: note the head elsewhere, and give it
     to --head next time.
@@ -87,7 +87,7 @@ def mirror(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy adapters to another registry: versions, aliases and history; what is there already is kept."""
+    """Copy adapters to another registry. Versions, aliases and history; what is there already is kept."""
     from hotshoe.registry import open_registry
     from hotshoe.registry.mirror import mirror as copy
 

@@ -38,7 +38,9 @@ def publishing_verb(function: Callable[..., Version]) -> Callable[..., None]:
 
     def run(
         *,
-        message: Annotated[str, typer.Option("--message", "-m", help="What is new in it.")] = "",
+        message: Annotated[
+            str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it.")
+        ] = "",
         tags: Annotated[
             list[str] | None,
             typer.Option("--tag", metavar="WORD", help="To be found by; may be given several times."),
