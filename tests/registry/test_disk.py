@@ -83,6 +83,18 @@ def test_a_registry_that_cannot_be_written_to_says_so_and_works_again_later(desk
     assert desk.registry.verify().entries == 1
 
 
+def test_a_folder_that_finds_no_room_to_be_copied_is_told_as_such_and_leaves_nothing(desk: Desk) -> None:
+    folder = desk.adapter(1)
+    with (
+        no_file_grows_beyond(4000),
+        pytest.raises(RegistryUnavailable, match="cannot be copied to be published"),
+    ):
+        desk.publish(1)
+    assert not list((desk.folder / "registry" / "staging").iterdir())
+    assert (folder / "adapter_model.safetensors").stat().st_size > 4000
+    assert desk.publish(1).number == 1
+
+
 def test_bytes_that_cannot_be_read_are_told_as_such(desk: Desk, tmp_path: Path) -> None:
     version = desk.publish(1)
     with (
