@@ -13,12 +13,13 @@ import pytest
 NOTHING: dict[str, object] = {"versions": [], "prod": None, "log": 0}
 ONE = {"versions": [1], "prod": None, "log": 1}
 TWO = {"versions": [1, 2], "prod": None, "log": 2}
+COLLECTED = {"versions": [2], "prod": None, "log": 3}
 PROMOTED = {"versions": [1], "prod": 1, "log": 2}
 
 
 @pytest.mark.parametrize(
     ("change", "before", "after"),
-    [("first", NOTHING, ONE), ("next", ONE, TWO), ("promote", ONE, PROMOTED)],
+    [("first", NOTHING, ONE), ("next", ONE, TWO), ("promote", ONE, PROMOTED), ("collect", TWO, COLLECTED)],
 )
 def test_a_process_killed_at_any_step_leaves_all_or_nothing(
     change: str, before: object, after: object, tmp_path: Path

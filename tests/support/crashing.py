@@ -1,6 +1,6 @@
 """Kills a process at every step of a change to a local registry, and says what each death left behind.
 
-    python crashing.py FOLDER {first,next,promote}
+    python crashing.py FOLDER {first,next,promote,collect}
 
 A step is a call that touches the disk, or one to SQLite. For each one a child is forked that does the
 change and is killed (SIGKILL) right before that call. Prints one JSON line for each death, and one for the
@@ -23,6 +23,7 @@ from support.adapters import SUPPORT, make_adapter, make_base
 
 from hotshoe.adapter.errors import NotFound
 from hotshoe.registry import Registry, open_registry
+from hotshoe.registry.retention import Retention, collect
 
 STEPS = frozenset(
     {
@@ -54,10 +55,13 @@ def main() -> None:
     with open_at(start) as registry:
         if what != "first":
             registry.publish(adapters[0], SUPPORT, base=base)
+        if what == "collect":
+            registry.publish(adapters[1], SUPPORT, base=base)
     changes: dict[str, Change] = {
         "first": lambda registry: registry.publish(adapters[0], SUPPORT, base=base),
         "next": lambda registry: registry.publish(adapters[1], SUPPORT, base=base),
         "promote": lambda registry: registry.promote(SUPPORT, "prod", 1, promotion_id="the one"),
+        "collect": lambda registry: collect(registry, Retention(last=1, days=0), dry_run=False),
     }
     step = 0
     while True:
