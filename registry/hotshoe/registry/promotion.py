@@ -6,8 +6,8 @@ import getpass
 import random
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hotshoe.adapter.errors import Conflict, RegistryUnavailable
@@ -28,14 +28,17 @@ _PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One intended move: who wants it, why, and from which state (None: from any); InvalidRequest."""
+    """One intended move: who wants it, why, and from which state (None: from any); InvalidRequest.
+
+    weights: by version number, where the move itself says where to; None for one that depends on the state.
+    """
 
     action: str
     expected: str | None
     actor: str
     reason: str
     promotion_id: str | None
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    weights: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_words(
@@ -55,11 +58,13 @@ def move_alias(
 ) -> Move:
     """Point `alias` at what `choose` says of the refs there are; return the move that did it.
 
-    That is an older move if the promotion id was seen before, or if the alias points there already.
-    Raises Conflict if the alias is not in the expected state, and whatever `choose` raises.
+    That is an older move if the promotion id was seen before, or if there is no id and the alias points
+    there already. With an id even that is written down: sent again, it must change nothing. Raises Conflict
+    if the alias is not in the expected state or another move had the id, and whatever `choose` raises.
     """
     Alias(alias)
     if intent.promotion_id and (done := _landed(store, name, alias, intent.promotion_id)):
+        _check_same(done, intent)
         return done
     promotion_id = intent.promotion_id or uuid.uuid4().hex
     for attempt in range(ATTEMPTS):
@@ -69,14 +74,11 @@ def move_alias(
             return head
         _check_expected(name, alias, head, intent.expected)
         to = choose(refs)
-        if head and head.to == to:
+        if head and head.to == to and not intent.promotion_id:
             return head
-        before, etag = (head.to, head.etag) if head else ((), None)
-        marker = Marker(
-            intent.action, to, before, etag, intent.actor or user(), intent.reason, promotion_id, intent.at
-        )
+        marker = _marker(intent, promotion_id, head, to)
         try:
-            new = store.move_alias(name, alias, marker, expected=etag)
+            new = store.move_alias(name, alias, marker, expected=marker.previous)
         except Conflict:
             pause(attempt)
         except RegistryUnavailable:
@@ -103,8 +105,28 @@ def user() -> str:
         return "unknown"
 
 
+def _marker(intent: Intent, promotion_id: str, head: Move | None, to: tuple[Target, ...]) -> Marker:
+    """What is written down of a move from `head`. Its time is never before that of the move it follows,
+    whatever the clocks of those who move say: what an alias pointed to at a time is read from them."""
+    now = datetime.now(UTC)
+    at, before, previous = (max(now, head.at), head.to, head.etag) if head else (now, (), None)
+    actor = intent.actor or user()
+    return Marker(intent.action, to, before, previous, actor, intent.reason, promotion_id, at)
+
+
 def _landed(store: Store, name: AdapterName, alias: str, promotion_id: str) -> Move | None:
     return next((move for move in store.moves(name, alias) if move.promotion_id == promotion_id), None)
+
+
+def _check_same(done: Move, intent: Intent) -> None:
+    """Raise Conflict if what was done under this promotion id is not what is asked for now."""
+    weights = {target.version.number: target.weight for target in done.to}
+    if done.action != intent.action or (intent.weights is not None and weights != intent.weights):
+        raise Conflict(
+            f"the promotion id {done.promotion_id!r} is that of another move, {done.action} of "
+            f"{done.adapter}@{done.alias} to {targets_text(done.to)}: every move needs an id of its own",
+            details={"adapter": str(done.adapter), "alias": done.alias, "etag": done.etag},
+        )
 
 
 def _check_expected(name: AdapterName, alias: str, head: Move | None, expected: str | None) -> None:

@@ -84,7 +84,8 @@ class Registry(Reader):
         """Point an alias to a version, compare-and-set.
 
         expected: the etag that the alias must have (UNSET: it must point nowhere); None: whatever it has.
-        promotion_id: the same id sent again changes nothing and returns the move that it made.
+        promotion_id: the same id sent again changes nothing and returns the move that it made; Conflict
+        where that was a move to somewhere else.
         force: even if the version's own gates failed; the reason in the history says so.
         Raises Conflict, which names the etag and target there are, VersionNotFound, GateFailed, Untrusted,
         InvalidRequest for words that cannot be kept.
@@ -124,7 +125,7 @@ class Registry(Reader):
             return tuple(chosen)
 
         why = f"forced: {reason}" if force else reason
-        intent = Intent("promote", expected, actor, why, promotion_id)
+        intent = Intent("promote", expected, actor, why, promotion_id, shares)
         return move_alias(self.store, self._known, name, alias, intent, targets)
 
     def rollback(
@@ -139,13 +140,17 @@ class Registry(Reader):
     ) -> Move:
         """Point an alias to where it pointed before; again, one further back. Otherwise as `promote`.
 
-        Raises AliasNotFound, and Refused where there is nothing left to go back to.
+        Raises AliasNotFound, Refused where there is nothing left to go back to, and Untrusted where the trust
+        policy does not take (any more) what it pointed to: promote a version that it takes.
         """
 
         def targets(refs: Refs) -> tuple[Target, ...]:
             if self._known.head(refs, alias) is None:
                 self._known.pointing(refs, alias)
-            return previous_targets(self.store.moves(name, alias), frozenset(refs.versions))
+            previous = previous_targets(self.store.moves(name, alias), frozenset(refs.versions))
+            for target in previous:
+                self.check_trust(target.version)
+            return previous
 
         intent = Intent("rollback", expected, actor, reason, promotion_id)
         return move_alias(self.store, self._known, name, alias, intent, targets)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ from hotshoe.adapter.errors import (
     VersionNotFound,
 )
 from hotshoe.registry import UNSET, targets_text
+from hotshoe.registry.knowledge import Knowledge
+from hotshoe.registry.promotion import Intent, move_alias
+from hotshoe.registry.recollection import Recollection
+from hotshoe.registry.store import Refs, Store
+from hotshoe.registry.values import Move, Target
 
 
 @pytest.fixture
@@ -120,6 +126,42 @@ def test_a_promotion_sent_twice_happens_once(three: Desk) -> None:
     again = three.registry.promote(SUPPORT, "prod", 1, promotion_id="deploy-7", expected="whatever it was")
     assert again == first
     assert prod(three) == 2
+
+
+def test_a_promotion_that_found_the_alias_there_already_still_happens_once(three: Desk) -> None:
+    three.registry.promote(SUPPORT, "prod", 1)
+    first = three.registry.promote(SUPPORT, "prod", 1, promotion_id="deploy-7")
+    three.registry.promote(SUPPORT, "prod", 2)
+    assert three.registry.promote(SUPPORT, "prod", 1, promotion_id="deploy-7") == first
+    assert prod(three) == 2
+    assert targets_text(three.registry.rollback(SUPPORT, "prod").to) == "v1"
+
+
+def test_a_promotion_id_cannot_be_used_for_another_move(three: Desk) -> None:
+    three.registry.promote(SUPPORT, "prod", 1, promotion_id="deploy-7")
+    with pytest.raises(Conflict, match="that of another move, promote of acme/support@prod to v1"):
+        three.registry.promote(SUPPORT, "prod", 3, promotion_id="deploy-7")
+    with pytest.raises(Conflict, match="needs an id of its own"):
+        three.registry.unset(SUPPORT, "prod", promotion_id="deploy-7")
+    assert prod(three) == 1
+
+
+def test_a_promoter_who_was_held_up_is_written_down_when_his_move_happens(
+    three: Desk, store: Store, tmp_path: Path
+) -> None:
+    three.registry.promote(SUPPORT, "prod", 1)
+    between: list[Move] = []
+
+    def overtaken(refs: Refs) -> tuple[Target, ...]:
+        if not between:
+            between.append(three.registry.promote(SUPPORT, "prod", 2))
+        return (Target(three.registry.resolve(ref("acme/support@v3"))),)
+
+    known = Knowledge(store, Recollection(tmp_path / "known", store.url), fresh_seconds=0)
+    last = move_alias(store, known, SUPPORT, "prod", Intent("promote", None, "ada", "", None), overtaken)
+    assert [targets_text(move.to) for move in three.registry.history(SUPPORT)] == ["v1", "v2", "v3"]
+    assert three.registry.at(SUPPORT, "prod", between[0].at).to == between[0].to
+    assert last.at >= between[0].at
 
 
 def test_promoting_to_where_it_points_already_is_not_a_move(three: Desk) -> None:

@@ -66,6 +66,14 @@ def test_an_unsigned_or_wrongly_signed_version_is_neither_fetched_nor_promoted(
     desk.registry.fetch(version)
 
 
+def test_an_alias_is_not_rolled_back_to_what_the_policy_takes_no_more(desk: Desk, trusting: Registry) -> None:
+    desk.registry.promote(SUPPORT, "prod", desk.publish(1).number)
+    now = trusting.promote(SUPPORT, "prod", signed(desk, ACME, seed=2).number)
+    with pytest.raises(Untrusted):
+        trusting.rollback(SUPPORT, "prod")
+    assert trusting.show(SUPPORT).aliases["prod"].etag == now.etag
+
+
 def test_what_the_policy_leaves_alone_needs_no_signature(desk: Desk, trusting: Registry) -> None:
     trusting.fetch(desk.publish(1, LEGAL))
 
