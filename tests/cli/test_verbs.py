@@ -189,6 +189,19 @@ def test_show_tells_of_an_adapter_or_of_one_version(run: Run) -> None:
     assert "acme/support@v2" in done(run("show", "acme/support@v2"))
 
 
+@pytest.mark.parametrize(
+    "verb", [("promote", "acme/support@canary", "prod"), ("show", "acme/support@canary")]
+)
+def test_what_needs_one_version_throws_no_dice_between_those_of_a_split(
+    run: Run, verb: tuple[str, ...]
+) -> None:
+    done(run("promote", "acme/support", "canary=v2:10,v1:90", "--reason", "try it"))
+    reason = ["--reason", "better"] if verb[0] == "promote" else []
+    refused = run(*verb, *reason)
+    assert refused.exit_code == 1
+    assert "name the one you mean" in refused.stderr
+
+
 def test_what_a_stranger_wrote_cannot_drive_the_terminal(run: Run) -> None:
     done(run("promote", "acme/support@v2", "prod", "--reason", "\x1b[2Jgone"))
     assert "\x1b" not in done(run("history", "acme/support"))

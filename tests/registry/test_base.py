@@ -54,6 +54,14 @@ def test_weights_config_tokenizer_and_template_make_the_digest(folder: Path, nam
     assert fetch_base(str(folder)).base.digest != before
 
 
+def test_a_memory_that_cannot_be_kept_is_done_without(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("HOTSHOE_CACHE", str(tmp_path / "file"))
+    assert len(fetch_base(str(folder)).base.digest) == 64
+
+
 def test_what_is_written_about_a_base_does_not(folder: Path) -> None:
     before = fetch_base(str(folder)).base.digest
     (folder / "README.md").write_text("about something else")

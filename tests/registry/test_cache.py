@@ -76,6 +76,21 @@ def test_wrong_bytes_are_put_into_quarantine_and_never_handed_out(tmp_path: Path
     assert cache.hold(version, fill).is_dir()
 
 
+def test_quarantine_is_bounded_and_goes_before_anything_that_is_good(tmp_path: Path) -> None:
+    (good, fill), (bad, _), (another, bring) = (content(seed, 10_000) for seed in (1, 2, 3))
+    cache = Cache(tmp_path, max_bytes=25_000)
+    for _ in range(3):
+        with pytest.raises(Tampered):
+            cache.hold(bad, fill)
+    (away,) = (tmp_path / "quarantine").iterdir()
+    assert away.name == bad.manifest_sha256
+    cache.hold(good, fill)
+    cache.release(good)
+    cache.hold(another, bring)
+    assert not away.exists()
+    assert cache.hold(good, never).is_dir()
+
+
 @pytest.mark.parametrize("name", ["adapter_model.bin", "sub/extra.json", ".hidden"])
 def test_a_file_that_the_manifest_does_not_list_is_refused(tmp_path: Path, name: str) -> None:
     version, fill = content(1)

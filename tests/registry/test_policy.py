@@ -127,6 +127,12 @@ def test_a_policy_that_makes_no_sense_says_where(tmp_path: Path, text: str, mess
         written(tmp_path, text)
 
 
+def test_a_policy_that_is_too_long_is_refused_and_not_read_in_part(tmp_path: Path) -> None:
+    rule = '[[rule]]\nadapters = ["acme/*"]\nunsigned = true\n'
+    with pytest.raises(InvalidConfig, match="over 1048576 bytes"):
+        written(tmp_path, 'default = "accept"\n' + rule * (2**20 // len(rule) + 1))
+
+
 def test_a_policy_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="cannot be read"):
         TrustPolicy.load(tmp_path / "absent.toml")

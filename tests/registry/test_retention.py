@@ -31,6 +31,12 @@ def gone(desk: Desk, retention: Retention, days_later: float = 0) -> list[int]:
     return [version.number for version in expired(state, moves, retention, now)]
 
 
+@pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), 1e12])
+def test_days_that_nobody_can_count_are_refused(days: float) -> None:
+    with pytest.raises(InvalidRequest, match="36500 days"):
+        Retention(days=days)
+
+
 def test_the_newest_and_what_aliases_pointed_to_lately_are_kept(five: Desk) -> None:
     assert gone(five, Retention(last=1, days=30)) == [3, 4]
     assert gone(five, Retention(last=3, days=30)) == []

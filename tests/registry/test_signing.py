@@ -26,6 +26,13 @@ MANIFEST = Manifest(
 KEY = SigningKey.generate()
 
 
+def test_a_key_says_whether_it_wants_a_passphrase(tmp_path: Path) -> None:
+    keygen(tmp_path / "locked", "secret")
+    keygen(tmp_path / "plain")
+    assert SigningKey.is_encrypted(tmp_path / "locked")
+    assert not SigningKey.is_encrypted(tmp_path / "plain")
+
+
 def test_a_signature_survives_its_file_form_and_verifies() -> None:
     signature = Signature.parse(KEY.sign(MANIFEST.canonical()).encode())
     signature.verify(MANIFEST.canonical())

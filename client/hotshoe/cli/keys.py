@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,9 +42,12 @@ def keygen(
 
 
 def signing_key(file: Path | None) -> SigningKey | None:
-    """The key in `file`, its passphrase from the environment; None for none."""
+    """The key in `file`; None for none. Its passphrase is taken from the environment, or asked for."""
     if file is None:
         return None
     from hotshoe.registry.signing import SigningKey
 
-    return SigningKey.load(file, os.environ.get(PASSPHRASE))
+    secret = os.environ.get(PASSPHRASE)
+    if secret is None and sys.stdin.isatty() and SigningKey.is_encrypted(file):
+        secret = typer.prompt(f"Passphrase of {file}", hide_input=True, err=True)
+    return SigningKey.load(file, secret)

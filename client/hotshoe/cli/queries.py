@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hotshoe.adapter.errors import InvalidRequest
+from hotshoe.adapter.errors import InvalidRequest, VersionNotFound
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef
 from hotshoe.cli.showing import print_summaries, show_adapter, show_version, summary_json
 from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, print_table, verb
@@ -67,11 +67,14 @@ def show(
     parsed = AdapterRef.parse(ref)
     with open_registry(registry) as opened:
         state = opened.show(parsed.adapter)
-        chosen = opened.resolve(parsed) if parsed.selector else None
+        chosen = opened.version(parsed) if parsed.selector else None
     if chosen is None:
         show_adapter(state, as_json=as_json)
     else:
-        show_version(next(each for each in state.versions if each.version == chosen), as_json=as_json)
+        found = next((each for each in state.versions if each.version == chosen), None)
+        if found is None:
+            raise VersionNotFound(f"{chosen} was let go: `hotshoe show {parsed.adapter}` lists what there is")
+        show_version(found, as_json=as_json)
 
 
 @verb
@@ -150,7 +153,7 @@ def diff(
     from hotshoe.registry.diff import diff as compare
 
     with open_registry(registry) as opened:
-        one, two = (opened.resolve(AdapterRef.parse(ref)) for ref in (before, after))
+        one, two = (opened.version(AdapterRef.parse(ref)) for ref in (before, after))
         with opened.fetched(one) as first, opened.fetched(two) as second:
             found = compare((opened.manifest(one), first), (opened.manifest(two), second))
     if as_json:

@@ -33,7 +33,7 @@ def report(
     from hotshoe.train.page import guarded
 
     with open_registry(registry) as opened:
-        version = opened.resolve(AdapterRef.parse(ref))
+        version = opened.version(AdapterRef.parse(ref))
         manifest = opened.manifest(version)
         if out or open_page:
             if REPORT_FILE not in {entry.path for entry in manifest.files}:

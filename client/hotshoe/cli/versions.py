@@ -202,7 +202,7 @@ def promote(
         raise InvalidReference(f"{alias} names its versions itself: write {parsed.adapter} without @")
     if not splits and parsed.selector is None:
         raise InvalidReference(f"{ref} names no version: write {ref}@v1 (`hotshoe show {ref}` lists them)")
-    name, weights = parse_split(alias) if splits else (alias, {opened.resolve(parsed).number: 1})
+    name, weights = parse_split(alias) if splits else (alias, {opened.version(parsed).number: 1})
     return opened.split(parsed.adapter, Alias(name).name, weights, reason=reason, force=force, **how)
 
 

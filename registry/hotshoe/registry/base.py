@@ -6,6 +6,7 @@ installed Python package ships. Whatever it came from, it ends as a plain Huggin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -88,10 +89,12 @@ def _digest(folder: Path) -> str:
         before = known.get(name, [])
         entry[-1] = before[-1] if before[:-1] == entry[:-1] else _sha256(folder / name)
     if found != known:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        draft = memory.with_suffix(f".{secrets.token_hex(4)}")
-        draft.write_text(json.dumps(found))
-        draft.replace(memory)
+        # Comfort only: where it cannot be kept, the next one hashes again.
+        with contextlib.suppress(OSError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            draft = memory.with_suffix(f".{secrets.token_hex(4)}")
+            draft.write_text(json.dumps(found))
+            draft.replace(memory)
     lines = (f"{name}\0{entry[0]}\0{entry[-1]}\n" for name, entry in found.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -97,12 +97,19 @@ class Cache:
         return manifest if manifest.sha256 == version.manifest_sha256 else None
 
     def evict(self) -> int:
-        """Delete what is over the limit and not leased, longest unused first; return the bytes freed."""
+        """Delete what is over the limit and not leased, quarantine first, then longest unused first; return
+        the bytes freed."""
         with file_lock(self._root / "evict.lock"):
             self._sweep_drafts()
             sizes = {folder: _size(folder) for folder in (self._root / "versions").iterdir()}
-            over = sum(sizes.values()) - self._max_bytes
+            away = {folder: _size(folder) for folder in (self._root / "quarantine").iterdir()}
+            over = sum(sizes.values()) + sum(away.values()) - self._max_bytes
             freed = 0
+            for folder in sorted(away, key=_last_wanted):
+                if over - freed <= 0:
+                    break
+                shutil.rmtree(folder, ignore_errors=True)
+                freed += away[folder]
             for folder in sorted(sizes, key=_last_wanted):
                 if over - freed <= 0:
                     break
@@ -164,13 +171,18 @@ class Cache:
         try:
             check_folder(version, folder)
         except Tampered:
-            away = f"{version.manifest_sha256[:16]}-{secrets.token_hex(4)}"
-            folder.rename(self._root / "quarantine" / away)
+            self._quarantine(folder, version.manifest_sha256)
             raise
         for path in folder.rglob("*"):
             if path.is_file():
                 path.chmod(0o444)
         self._verified[folder] = fingerprint
+
+    def _quarantine(self, folder: Path, digest: str) -> None:
+        """Put a folder away for whoever looks into it: the last one of each digest, so that it is bounded."""
+        away = self._root / "quarantine" / digest
+        shutil.rmtree(away, ignore_errors=True)
+        folder.rename(away)
 
     def _lease(self, version: Version) -> None:
         with self._holding:

@@ -22,6 +22,7 @@ from hotshoe.adapter.errors import (
     AdapterNotFound,
     InvalidReference,
     InvalidRequest,
+    PermissionDenied,
     Refused,
     Tampered,
     VersionNotFound,
@@ -32,7 +33,7 @@ from hotshoe.registry import hub_alias, hub_publish, hub_verify
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.hub import PUBLIC_ENDPOINT, Hub
 from hotshoe.registry.hub_layout import PublicationNote, refs_from
-from hotshoe.registry.hub_url import HubPlace
+from hotshoe.registry.hub_url import HubPlace, checked_endpoint
 from hotshoe.registry.hub_watch import Lookout
 from hotshoe.registry.store import Files, Progress, Refs, unseen
 from hotshoe.registry.tags import tags_of
@@ -62,7 +63,8 @@ class HubStore:
     def __init__(self, place: HubPlace, *, token: str | None = None, hub: Hub | None = None) -> None:
         self._hub = hub or Hub(place.endpoint, token)
         # From now on it is known which Hub that is, whatever becomes of the environment.
-        other = None if self._hub.endpoint == PUBLIC_ENDPOINT else self._hub.endpoint
+        endpoint = checked_endpoint(self._hub.endpoint)
+        other = None if endpoint == PUBLIC_ENDPOINT else endpoint
         self._place = replace(place, endpoint=other)
         self._lookout = Lookout(self.refs, self._names, place.poll_seconds)
         self._webhooks: WebhookReceiver | None = None
@@ -244,8 +246,8 @@ class HubStore:
             return self._summarized(self.refs(adapter))
         except AdapterNotFound:
             return None
-        except (Tampered, VersionNotFound) as error:
-            # One repo that somebody broke must not hide all the others of its organization.
+        except (Tampered, VersionNotFound, PermissionDenied) as error:
+            # One repo that is broken, or gated, must not hide all the others of its organization.
             log.warning("%s is left out of the listing: %s", adapter, error)
             return None
 

@@ -45,7 +45,7 @@ class HubPlace:
             raise InvalidConfig(f"registry option {option!r} is unknown: use {' or '.join(near or _OPTIONS)}")
         return cls(
             orgs=_orgs(names.rstrip("/")),
-            endpoint=_endpoint(options["endpoint"]) if "endpoint" in options else None,
+            endpoint=checked_endpoint(options["endpoint"]) if "endpoint" in options else None,
             private=_switch("private", options.get("private", "yes")),
             poll_seconds=_seconds("poll_seconds", options.get("poll_seconds", str(POLL_SECONDS))),
             webhooks=_address("webhooks", options["webhooks"]) if "webhooks" in options else None,
@@ -74,8 +74,13 @@ def _orgs(names: str) -> tuple[str, ...]:
         ) from error
 
 
-def _endpoint(text: str) -> str:
+def checked_endpoint(text: str) -> str:
+    """The address of a Hub; InvalidConfig for what is none, or holds a password, which is not repeated."""
     parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise InvalidConfig(
+            "the address of a Hub holds no user or password: set HF_TOKEN, or run `hf auth login`"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidConfig(f"registry endpoint {text!r} is no address: write https://host")
     return text.rstrip("/")

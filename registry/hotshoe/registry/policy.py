@@ -61,7 +61,9 @@ class TrustPolicy:
         """Read the file; raise InvalidConfig that names the key or rule that is wrong."""
         try:
             with path.open("rb") as file:
-                data = file.read(_MAX_BYTES)
+                data = file.read(_MAX_BYTES + 1)
+            if len(data) > _MAX_BYTES:
+                raise InvalidConfig(f"the trust policy {path} is over {_MAX_BYTES} bytes: use fewer rules")
             raw = tomllib.loads(data.decode())
         except OSError as error:
             raise InvalidConfig(f"the trust policy {path} cannot be read: {error.strerror}") from error

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from hotshoe.adapter.errors import RegistryUnavailable, Tampered
+from hotshoe.adapter.errors import Refused, RegistryUnavailable, Tampered
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.adapter.version import Version
@@ -30,6 +30,7 @@ from hotshoe.registry.values import (
     Publication,
     Target,
     VersionState,
+    targets_text,
 )
 from hotshoe.registry.verification import check_tree
 
@@ -61,6 +62,16 @@ class Reader:
         VersionNotFound, AliasNotFound; RegistryUnavailable only where nothing is known from before.
         """
         return choose(self.targets(ref), session).version
+
+    def version(self, ref: AdapterRef) -> Version:
+        """As `resolve`, for who means one version and no other: Refused where an alias splits."""
+        first, *others = self.targets(ref)
+        if others:
+            raise Refused(
+                f"{ref} is split between versions, {targets_text((first, *others))}: name the one you mean, "
+                f"{ref.adapter}@v{first.version.number}"
+            )
+        return first.version
 
     def targets(self, ref: AdapterRef, *, fresh: bool = False) -> tuple[Target, ...]:
         """The versions that `ref` may name now, by weight: one, unless it is an alias that splits.

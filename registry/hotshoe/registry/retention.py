@@ -11,6 +11,8 @@ from hotshoe.adapter.version import Version
 from hotshoe.registry.registry import Registry
 from hotshoe.registry.values import AdapterState, Move
 
+_MAX_DAYS = 36_500
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -20,9 +22,11 @@ class Retention:
     days: float = 90.0
 
     def __post_init__(self) -> None:
-        if self.last < 1 or self.days < 0:
+        # Written so that nan is refused as well.
+        if self.last < 1 or not 0 <= self.days <= _MAX_DAYS:
             raise InvalidRequest(
-                f"cannot keep {self.last} versions and {self.days} days: keep 1 or more, 0 or more"
+                f"cannot keep {self.last} versions and {self.days} days: keep 1 or more versions, and 0 to "
+                f"{_MAX_DAYS} days"
             )
 
 

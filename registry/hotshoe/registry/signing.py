@@ -122,9 +122,9 @@ class SigningKey:
             private = load_pem_private_key(data, passphrase.encode() if passphrase else None)
         except TypeError as error:
             what = (
-                "is encrypted: give its passphrase"
+                "is encrypted: give its passphrase (a command takes it from HOTSHOE_KEY_PASSPHRASE)"
                 if not passphrase
-                else "is not encrypted: give no passphrase"
+                else "is not encrypted: give no passphrase (unset HOTSHOE_KEY_PASSPHRASE)"
             )
             raise InvalidConfig(f"the key {path} {what}") from error
         except (ValueError, UnsupportedAlgorithm) as error:
@@ -134,6 +134,11 @@ class SigningKey:
         if not isinstance(private, Ed25519PrivateKey):
             raise InvalidConfig(f"the key {path} is no Ed25519 key: make one with `hotshoe keygen`")
         return cls(private)
+
+    @staticmethod
+    def is_encrypted(path: Path) -> bool:
+        """Whether `load` will want a passphrase; InvalidConfig where the file cannot be read."""
+        return _read_private(path).startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY")
 
     def save(self, path: Path, passphrase: str | None = None) -> None:
         """Write PEM (PKCS#8), readable by its owner alone, encrypted if there is a passphrase.

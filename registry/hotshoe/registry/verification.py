@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hotshoe.adapter.errors import Tampered
@@ -31,13 +31,30 @@ def fingerprint_of(folder: Path) -> Fingerprint:
     return tuple(sorted(found))
 
 
-def check_tree(version: Version, manifest: Manifest, tree: Collection[str]) -> None:
-    """Raise Tampered if a version's tree in the store lacks a file, or has one that nobody vouches for."""
-    odd = sorted({entry.path for entry in manifest.files} ^ (set(tree) - UNLISTED))
+def check_tree(version: Version, manifest: Manifest, tree: Mapping[str, int]) -> None:
+    """Raise Tampered unless a version may be fetched at all; judged by names and sizes, before any byte is.
+
+    tree: the paths in the store with their sizes in bytes. They must be those that the manifest lists, and
+    of those that a version is made of: whoever writes a manifest by hand gets no pickle in, and no disk full.
+    """
+    # Imported here: who only looks at names and numbers should not wait for all that inspects.
+    from hotshoe.registry.inspect.folder import MAX_BYTES
+
+    listed = {entry.path: entry.size for entry in manifest.files}
+    odd = sorted(listed.keys() ^ (set(tree) - UNLISTED))
     if odd:
         raise Tampered(
             f"{version} has other files in the registry than its manifest lists, see {_few(odd)}: "
             "do not use it, and look who may write there"
+        )
+    if foreign := sorted(listed.keys() - MAX_BYTES.keys()):
+        raise Tampered(
+            f"{version} lists files that no version is made of, see {_few(foreign)}: do not use it"
+        )
+    if wrong := sorted(path for path, size in listed.items() if tree[path] != size or size > MAX_BYTES[path]):
+        raise Tampered(
+            f"{version} has files of another size than its manifest says, or larger than a version's may be, "
+            f"see {_few(wrong)}: do not use it, and look who may write there"
         )
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from support.adapters import LEGAL, SUPPORT, ref
+from support.adapters import LEGAL, SUPPORT, make_base, ref
 from support.desk import Desk
 
-from hotshoe.adapter.errors import AdapterNotFound, AliasNotFound, Conflict, Refused, VersionNotFound
+from hotshoe.adapter.errors import (
+    AdapterNotFound,
+    AliasNotFound,
+    Conflict,
+    Refused,
+    Tampered,
+    VersionNotFound,
+)
+from hotshoe.adapter.manifest import MANIFEST_PATH, FileEntry, Manifest
+from hotshoe.adapter.version import Version
 from hotshoe.registry import targets_text
 from hotshoe.registry.retention import Retention, collect
+from hotshoe.registry.store import Store
+from hotshoe.registry.values import Publication
 
 
 def test_a_fetched_version_holds_the_bytes_that_were_published(desk: Desk) -> None:
@@ -20,6 +34,26 @@ def test_a_fetched_version_holds_the_bytes_that_were_published(desk: Desk) -> No
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (folder / name).read_bytes() == (desk.adapter(1) / name).read_bytes()
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize(
+    ("name", "claimed", "says"),
+    [
+        ("adapter_model.bin", 10, "no version is made of, see adapter_model.bin"),
+        ("adapter_model.safetensors", 9, "another size than its manifest says"),
+    ],
+)
+def test_what_a_manifest_lists_wrongly_is_refused_before_a_byte_is_fetched(
+    desk: Desk, store: Store, tmp_path: Path, name: str, claimed: int, says: str
+) -> None:
+    base = make_base(tmp_path / "base").base
+    entry = FileEntry(name, claimed, hashlib.sha256(b"0123456789").hexdigest())
+    manifest = Manifest(str(SUPPORT), base, 4, 8.0, ("q_proj",), (entry,))
+    files = {MANIFEST_PATH: manifest.canonical(), name: b"0123456789"}
+    publication = Publication("mallory", "", datetime.now(UTC), manifest.sha256)
+    commit = store.add_version(SUPPORT, files, publication, newest=0, number=1)
+    with pytest.raises(Tampered, match=says):
+        desk.registry.fetch(Version(SUPPORT, 1, commit, manifest.sha256))
 
 
 def test_a_version_fetched_again_is_in_the_same_place(desk: Desk) -> None:

@@ -45,6 +45,12 @@ def test_a_url_that_makes_no_sense_is_refused_with_what_to_write(url: str, says:
         HubPlace.parse(url)
 
 
+def test_a_password_in_an_endpoint_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidConfig, match="HF_TOKEN") as caught:
+        HubPlace.parse("hub://acme?endpoint=https://me:secret%40hub.example")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_token_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(InvalidConfig, match="HF_TOKEN") as caught:
         HubPlace.parse("hub://hf_secret@acme")

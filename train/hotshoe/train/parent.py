@@ -17,7 +17,7 @@ from hotshoe.train.config import TrainConfig
 class Parents(Protocol):
     """Where a parent version comes from; `hotshoe.registry.Registry` is one."""
 
-    def resolve(self, ref: AdapterRef) -> Version: ...
+    def version(self, ref: AdapterRef) -> Version: ...
     def fetch(self, version: Version) -> Path: ...
     def manifest(self, version: Version) -> Manifest: ...
 
@@ -41,7 +41,7 @@ def fetch_parent(ref: AdapterRef, parents: Parents | None, base: BaseModel) -> P
     """Resolve and fetch a version; raise BaseMismatch where it was trained on another base."""
     if parents is None:
         raise InvalidConfig(f"parent {ref}: name the registry that holds it (--registry)")
-    version = parents.resolve(ref)
+    version = parents.version(ref)
     manifest = parents.manifest(version)
     if manifest.base.digest != base.base.digest:
         raise BaseMismatch(f"parent {version} was trained on {manifest.base}, this run's base is {base.base}")
