@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
+from support.pools import make, use
 from support.recorder import Recorder, Shelves, names, until_idle, version
 
 from hotshoe.adapter.errors import (
@@ -17,39 +17,9 @@ from hotshoe.adapter.errors import (
     Unservable,
 )
 from hotshoe.adapter.version import Version
-from hotshoe.serve.failures import Failures
 from hotshoe.serve.pool import AdapterPool
 
 A, B, C, D = (version(name) for name in "abcd")
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@contextlib.asynccontextmanager
-async def make(capacity: int = 2) -> AsyncIterator[tuple[AdapterPool, Recorder, Shelves, Clock]]:
-    engine, shelves, clock = Recorder(), Shelves(), Clock()
-    pool = AdapterPool(engine, shelves, capacity=capacity, failures=Failures(clock))
-    try:
-        yield pool, engine, shelves, clock
-    finally:
-        engine.gate.set()
-        shelves.gate.set()
-        await pool.close()
-        assert not shelves.still_out()
-
-
-async def use(pool: AdapterPool, wanted: Version, until: asyncio.Event | None = None) -> int:
-    async with pool.lease(wanted) as lease:
-        if until is not None:
-            await until.wait()
-        return lease.adapter.id
 
 
 async def test_a_version_is_loaded_once_and_stays() -> None:
@@ -341,86 +311,6 @@ async def test_an_unload_that_fails_is_not_blamed_on_the_adapter_that_comes_next
         engine.clinging = fault
         await use(pool, B)
         assert (pool.resident(), shelves.still_out()) == ([B], {B})
-
-
-async def test_a_folder_that_comes_after_the_engine_died_is_given_back() -> None:
-    async with make() as (pool, _, shelves, _):
-        await pool.fetch(A)
-        shelves.gate.clear()
-        waiting = asyncio.create_task(use(pool, A))
-        await until_idle()
-        await pool.on_engine_lost()
-        with pytest.raises(EngineUnavailable):
-            await waiting
-        assert shelves.taken[A] == 2
-        shelves.gate.set()
-        await until_idle()
-        assert not shelves.still_out()
-
-
-async def test_an_adapter_that_the_next_engine_does_not_know_is_no_fault_of_the_adapters() -> None:
-    async with make() as (pool, engine, _, _):
-
-        async def use_unknown(*, lost: bool) -> None:
-            async with pool.lease(A) as lease:
-                if lost:
-                    await pool.on_engine_lost()
-                raise AdapterLoadFailed(f"{lease.adapter.name} is not in the engine")
-
-        with pytest.raises(EngineUnavailable, match="try again"):
-            await use_unknown(lost=True)
-        engine.held.clear()
-        with pytest.raises(AdapterLoadFailed):
-            await use_unknown(lost=False)
-
-
-async def test_an_engine_that_was_lost_leaves_nothing_behind_in_the_pool() -> None:
-    async with make(capacity=2) as (pool, engine, shelves, _):
-        done = asyncio.Event()
-        await pool.pin(B)
-        holder = asyncio.create_task(use(pool, A, done))
-        await until_idle()
-        await pool.on_engine_lost()
-        assert (pool.resident(), pool.leases(A), shelves.still_out()) == ([], 0, set())
-        engine.held.clear()
-        again = asyncio.Event()
-        second = asyncio.create_task(use(pool, A, again))
-        await until_idle()
-        done.set()
-        await holder  # A lease on the lost engine does not count against the new one's.
-        assert pool.leases(A) == 1
-        again.set()
-        await second
-        assert pool.leases(A) == 0
-        await pool.on_engine_back()
-        assert [each.version for each in pool.residency() if each.pinned] == ["v1"]
-        assert names(pool.resident()) == names([A, B])
-
-
-async def test_who_waits_for_a_load_in_an_engine_that_is_lost_is_told_so() -> None:
-    async with make() as (pool, engine, _, _):
-        engine.gate.clear()
-        waiting = [asyncio.create_task(use(pool, A)) for _ in range(3)]
-        await until_idle()
-        await pool.on_engine_lost()
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(each) for each in results] == [EngineUnavailable] * 3
-        engine.gate.set()
-        assert await use(pool, A)
-
-
-async def test_who_waits_for_a_place_in_an_engine_that_is_lost_gets_one_in_the_next() -> None:
-    async with make(capacity=1) as (pool, engine, _, _):
-        done = asyncio.Event()
-        holder = asyncio.create_task(use(pool, A, done))
-        await until_idle()
-        waiting = asyncio.create_task(use(pool, B))
-        await until_idle()
-        await pool.on_engine_lost()
-        engine.held.clear()
-        await asyncio.wait_for(waiting, 1)
-        done.set()
-        await holder
 
 
 async def test_closing_gives_up_what_is_loading() -> None:
