@@ -40,6 +40,7 @@ class Unsteady(Registry):
         vars(self).update(vars(opened))
         self.asked: Counter[str] = Counter()
         self.looks = 0
+        self.watched: set[AdapterName] = set()
         self.fault: Exception | None = None
         self.before_answering: Callable[[], None] = lambda: None
 
@@ -57,6 +58,7 @@ class Unsteady(Registry):
         self, cursor: str | None, adapters: Collection[AdapterName] | None = None
     ) -> tuple[list[Change], str]:
         self.looks += 1
+        self.watched = set(adapters or ())
         if self.fault:
             raise self.fault
         return super().changes(cursor, adapters)
@@ -147,6 +149,18 @@ async def test_what_is_not_there_is_said_each_time(
         for _ in range(2):
             with pytest.raises(error):
                 await server.now(text)
+
+
+async def test_what_is_not_there_is_looked_for_once_in_a_while_and_not_watched(registry: Unsteady) -> None:
+    async with watching(registry) as server:
+        for _ in range(20):
+            with pytest.raises(AdapterNotFound):
+                await server.now("acme/nobody")
+        assert registry.asked["acme/nobody@prod"] <= 2
+        await server.use()
+        looks = registry.looks
+        await server.eventually(lambda: registry.looks > looks)
+        assert registry.watched == {SUPPORT}
 
 
 async def test_what_was_not_there_is_found_once_it_is(registry: Unsteady) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hotshoe.adapter.errors import AdapterNotFound, HotshoeError, InvalidRequest
 from hotshoe.adapter.reference import AdapterName
@@ -81,6 +81,7 @@ class Lookout:
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._looks: dict[AdapterName, _Look] = {}
+        self._hinted: set[AdapterName] = set()
         self._all: tuple[float, Collection[AdapterName]] = (float("-inf"), ())
         self._lock = threading.Lock()
 
@@ -88,7 +89,7 @@ class Lookout:
         """This adapter moved, somebody says: look at once when asked next."""
         with self._lock:
             if adapter in self._looks:
-                self._looks[adapter] = replace(self._looks[adapter], at=float("-inf"))
+                self._hinted.add(adapter)
             else:
                 self._all = (float("-inf"), self._all[1])
 
@@ -115,7 +116,10 @@ class Lookout:
         due = self._clock() - interval(self._poll_seconds, len(adapters))
         with self._lock:
             before = {adapter: self._looks.get(adapter, _NEVER) for adapter in adapters}
-        stale = [adapter for adapter, look in before.items() if look.at <= due]
+            hinted = self._hinted & before.keys()
+            # Taken before the looks: a hint that comes during one is for the next.
+            self._hinted -= hinted
+        stale = [adapter for adapter, look in before.items() if look.at <= due or adapter in hinted]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             looks = dict(
                 zip(stale, pool.map(self._look_at, stale, [before[each] for each in stale]), strict=True)
@@ -140,7 +144,8 @@ class Lookout:
         try:
             refs = self._look(adapter)
         except AdapterNotFound:
-            return _Look(began, Seen())
+            # Also what a Hub says to a token that has just changed: what was told is not told again after it.
+            return _Look(began, before.seen or Seen())
         except HotshoeError as error:
             # The attempt counts: it is not made again before the next look is due.
             return _Look(began, before.seen, error)

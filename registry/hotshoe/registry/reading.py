@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from hotshoe.adapter.errors import Refused, RegistryUnavailable, Tampered
+from hotshoe.adapter.errors import HotshoeError, InvalidRequest, Refused, RegistryUnavailable, Tampered
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.adapter.version import Version
@@ -177,13 +177,15 @@ class Reader:
     ) -> Iterator[Change]:
         """What moves from now on (or since `cursor`), one by one, until `stop` is set.
 
-        An outage of the store delays events and loses none.
+        An outage of the store, or a token that it does not take for a while, delays events and loses none.
         """
         stop = stop or threading.Event()
         while not stop.is_set():
             try:
                 changes, cursor = self.changes(cursor, adapters)
-            except RegistryUnavailable as error:
+            except InvalidRequest:
+                raise  # The cursor is wrong, and will be.
+            except HotshoeError as error:
                 log.warning("no events can be read now: %s", error)
                 changes = []
             yield from changes

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 REMEMBERED = 65_536
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 30.0
+MISSED_SECONDS = 1.0
+"""How long a name that is not there is not looked for again: on the Hub each look is one of few requests."""
 
 Targets = tuple[Target, ...]
 
@@ -51,6 +53,7 @@ class Catalog:
         self._poll_seconds = poll_seconds
         self._known: OrderedDict[AdapterRef, Targets] = OrderedDict()
         self._asking: dict[AdapterRef, asyncio.Task[Targets]] = {}
+        self._missed: OrderedDict[AdapterRef, tuple[float, NotFound]] = OrderedDict()
         self._watched: set[AdapterName] = set()
         self._following: dict[AdapterRef, asyncio.Task[None]] = {}
         self._doubtful: set[AdapterRef] = set()
@@ -94,6 +97,8 @@ class Catalog:
     async def _ask(self, ref: AdapterRef) -> Targets:
         """Ask the registry, once for however many callers; the answer is remembered unless `ref` moved."""
         task = self._asking.get(ref)
+        if task is None and (missed := self._missed.get(ref)) and time.monotonic() < missed[0]:
+            raise missed[1].with_traceback(None)
         if task is None:
             task = asyncio.create_task(self._fetch(ref), name=f"resolve {ref}")
             task.add_done_callback(_seen)
@@ -109,9 +114,22 @@ class Catalog:
                 if answer.recalled and isinstance(ref.selector, Alias):
                     self._doubtful.add(ref)
             return answer.targets
+        except NotFound as error:
+            self._miss(ref, error)
+            raise
         finally:
             if self._asking.get(ref) is asyncio.current_task():
                 del self._asking[ref]
+
+    def _miss(self, ref: AdapterRef, error: NotFound) -> None:
+        """Remember for a moment that this is not there, and watch its adapter no more if nothing of it is:
+        it is watched from before it is asked for, and the more are, the rarer each is looked at."""
+        self._missed[ref] = (time.monotonic() + MISSED_SECONDS, error)
+        if len(self._missed) > REMEMBERED:
+            self._missed.popitem(last=False)
+        others = (each for each in (*self._known, *self._asking) if each != ref)
+        if not any(each.adapter == ref.adapter for each in others):
+            self._watched.discard(ref.adapter)
 
     def _remember(self, ref: AdapterRef, targets: Targets) -> None:
         self._known[ref] = targets
@@ -149,6 +167,7 @@ class Catalog:
     def _on_moved(self, ref: AdapterRef) -> None:
         # An answer under way may be from before the move: it is given, but not remembered.
         self._asking.pop(ref, None)
+        self._missed.pop(ref, None)
         if (under_way := self._following.pop(ref, None)) is not None:
             under_way.cancel()
         if ref in self._known:

@@ -139,7 +139,25 @@ def test_to_watch_nothing_costs_nothing(sky: Sky, lookout: Lookout) -> None:
     assert sky.looks.total() == sky.surveys == 0
 
 
-def test_an_adapter_that_is_gone_is_no_change_and_its_return_is(sky: Sky, lookout: Lookout) -> None:
+def test_a_hint_that_comes_during_a_look_is_for_the_next_one(sky: Sky) -> None:
+    def look(adapter: AdapterName) -> Refs:
+        refs = sky.look(adapter)
+        if sky.looks[adapter] == 2:
+            sky.put(adapter, 2)
+            watcher.hint(adapter)
+        return refs
+
+    watcher = Lookout(look, sky.survey, poll_seconds=600, clock=lambda: sky.now)
+    _, cursor = watcher.changes(None, [SUPPORT])
+    watcher.hint(SUPPORT)
+    changes, cursor = watcher.changes(cursor, [SUPPORT])
+    assert changes == []
+    assert watcher.changes(cursor, [SUPPORT])[0] == [Change(SUPPORT, "", "v2")]
+
+
+def test_an_adapter_that_is_gone_for_a_while_is_no_change_and_only_what_moved_meanwhile_is(
+    sky: Sky, lookout: Lookout
+) -> None:
     _, cursor = lookout.changes(None, [SUPPORT])
     refs = sky.refs.pop(SUPPORT)
     sky.now += 61
@@ -147,7 +165,14 @@ def test_an_adapter_that_is_gone_is_no_change_and_its_return_is(sky: Sky, lookou
     assert changes == []
     sky.refs[SUPPORT] = refs
     sky.now += 61
-    assert lookout.changes(cursor, [SUPPORT])[0] == [Change(SUPPORT, "", "v1"), Change(SUPPORT, "prod", "e1")]
+    changes, cursor = lookout.changes(cursor, [SUPPORT])
+    assert changes == []
+    del sky.refs[SUPPORT]
+    sky.now += 61
+    _, cursor = lookout.changes(cursor, [SUPPORT])
+    sky.put(SUPPORT, 2, prod="e2")
+    sky.now += 61
+    assert lookout.changes(cursor, [SUPPORT])[0] == [Change(SUPPORT, "", "v2"), Change(SUPPORT, "prod", "e2")]
 
 
 def test_an_adapter_that_may_not_be_read_holds_up_no_other(
