@@ -40,6 +40,35 @@ def test_the_loss_of_joined_rows_is_that_of_each_alone(model: Any) -> None:
     assert float(together) == pytest.approx(float(apart), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("at_once", "passes"),
+    [(None, [12]), (12, [12]), (8, [8, 4]), (7, [5, 7]), (4, [5, 3, 4]), (1, [5, 3, 4])],
+)
+def test_rows_go_through_in_parts_and_none_is_torn(
+    model: Any, at_once: int | None, passes: list[int]
+) -> None:
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    loss = joined_loss(model, join(ROWS), None, at_once=at_once)
+    hook.remove()
+    assert seen == passes
+    assert float(loss) == pytest.approx(float(sum(alone(model, row) for row in ROWS)) / 6, rel=1e-5)
+
+
+def test_what_nothing_is_learned_from_is_not_read(model: Any) -> None:
+    silent = {"input_ids": [40, 41], "labels": [NO_LOSS, NO_LOSS]}
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    joined_loss(model, join([silent, ROWS[1]]), None, at_once=1)
+    assert float(joined_loss(model, join([silent]), None)) == 0
+    hook.remove()
+    assert seen == [3, 2]
+
+
 def test_a_given_total_is_what_the_loss_is_divided_by(model: Any) -> None:
     batch = join(ROWS)
     assert float(joined_loss(model, batch, 12)) == pytest.approx(float(joined_loss(model, batch, None)) / 2)

@@ -126,16 +126,33 @@ def test_a_tracker_is_told_every_step_and_keeps_it(tiny_base: Path, folder: Path
     assert told.count(b"train/loss") == 3
 
 
-def test_running_out_of_memory_says_which_knob_to_turn(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
-    # Room for the model and a few rows of 500 tokens, and not for 200 of them.
+def test_running_out_of_memory_says_which_knob_to_turn_and_the_knob_helps(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    # Room for the model and for a few rows of 200 tokens, and not for what 200 of them leave behind.
     write(tmp_path / "train.jsonl", [{"prompt": "rent " * 160, "completion": "of March"}] * 200)
-    raw = {"base": str(tiny_base), "data": {"train": "train.jsonl"}, "training": STEPS | {"batch_rows": 200}}
-    done = _run_with_room(1 << 29, raw, tmp_path, tmp_path / "out")
-    assert re.search(
-        r"Refused: .*out of memory with 200 rows of up to \d+ tokens at once: halve", done.stderr
+    training = {"steps": 1, "batch_rows": 200, "threads": 1}
+    raw = {"base": str(tiny_base), "data": {"train": "train.jsonl"}, "training": training}
+    room = 7 << 27
+    failed = _run_with_room(room, raw, tmp_path, tmp_path / "out")
+    said = (
+        r"Refused: .*out of memory with 200 rows of up to \d+ tokens at once: set training\.recompute = true"
     )
-    assert done.returncode == 1
+    assert re.search(said, failed.stderr), failed.stderr
+    assert failed.returncode == 1
     assert not (tmp_path / "out").exists()
+    helped = _run_with_room(
+        room, raw | {"training": training | {"recompute": True}}, tmp_path, tmp_path / "out"
+    )
+    assert helped.returncode == 0, helped.stderr
+
+
+def test_recomputing_changes_no_loss(tiny_base: Path, folder: Path, tmp_path: Path) -> None:
+    kept, again = (
+        train(long_run(tiny_base, folder, steps=3, recompute=recompute), out=tmp_path / str(recompute))
+        for recompute in (False, True)
+    )
+    assert kept.losses == again.losses
 
 
 def _run_with_room(spare: int, raw: Any, folder: Path, out: Path) -> subprocess.CompletedProcess[str]:

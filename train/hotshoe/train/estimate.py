@@ -28,6 +28,7 @@ class Shape:
     intermediate: int
     depth: float
     bytes_per_weight: int
+    recompute: bool = False
 
 
 def total_steps(rows: int, training: TrainingConfig) -> int:
@@ -44,11 +45,16 @@ def memory_bytes(shape: Shape, *, batch_tokens: int) -> int:
     activations.
 
     Per token and layer with a gradient, about 18 vectors of the hidden size and 8 of the intermediate
-    one are kept for the way back, as measured on SmolLM2.
+    one are kept for the way back, as measured on SmolLM2; where they are recomputed, those of one layer
+    and a vector for each other.
     """
     adapter = shape.trainable * 4 * 4
     kept = (18 * shape.hidden + 8 * shape.intermediate) * 4
-    activations = batch_tokens * math.ceil(shape.layers * shape.depth) * kept
+    layers = math.ceil(shape.layers * shape.depth)
+    if shape.recompute:
+        activations = batch_tokens * (kept + layers * shape.hidden * 4)
+    else:
+        activations = batch_tokens * layers * kept
     return LIBRARY_BYTES + shape.parameters * shape.bytes_per_weight + adapter + activations
 
 
@@ -56,9 +62,10 @@ def step_seconds(shape: Shape, *, batch_tokens: int, flops: float) -> float:
     """Seconds of one forward and backward pass; `flops` is what the machine does in a second.
 
     Two operations a weight and token on the way forward, two on the way back through frozen weights,
-    whose own gradients nobody needs.
+    whose own gradients nobody needs; and the way forward twice where it is recomputed.
     """
-    operations = 2 * shape.parameters * batch_tokens * (1 + shape.depth)
+    again = shape.depth if shape.recompute else 0
+    operations = 2 * shape.parameters * batch_tokens * (1 + again + shape.depth)
     return operations / (flops * EFFICIENCY)
 
 

@@ -134,6 +134,7 @@ def _shape(
         intermediate=int(getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)),
         depth=(layers - lowest_trained_layer(adapted)) / layers,
         bytes_per_weight=2 if machine.bf16 else 4,
+        recompute=config.training.recompute,
     )
     return shape, tuple(sorted(adapted.peft_config["default"].target_modules))
 

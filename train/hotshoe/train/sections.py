@@ -99,6 +99,11 @@ class TrainingConfig(Section):
     )
     batch_rows: int = Field(default=4, ge=1, description="Rows in one forward pass.")
     accumulate_batches: int = Field(default=1, ge=1, description="Forward passes in one optimizer step.")
+    recompute: bool = Field(
+        default=False,
+        description="Keep no activations of a layer for the way back, but compute them again: a third more "
+        "time, for a fraction of the memory.",
+    )
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="Peak rate. Default: from the base's width, see docs/training.md."
     )

@@ -55,9 +55,10 @@ def common_arguments(lesson: Lesson) -> dict[str, Any]:
         "max_grad_norm": training.max_gradient_norm,
         "seed": training.seed,
         # trl turns both on by default: on a CPU without bf16 that makes a step 14 times slower, and
-        # checkpointing trades a third of the speed for memory that an adapter's run rarely lacks.
+        # checkpointing trades a third of the speed for memory that a small base's run rarely lacks.
         "bf16": machine.bf16,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": training.recompute,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "use_cpu": machine.device == "cpu",
         "dataloader_pin_memory": machine.device != "cpu",
         "logging_steps": 1,
@@ -128,10 +129,11 @@ def drop_reference(model: Model) -> None:
 def _advice(lesson: Lesson) -> str:
     training = lesson.config.training
     longest = max((len(row.ids) for row in lesson.data.train.sequences), default=0)
+    recompute = "" if training.recompute else "set training.recompute = true, then "
     return (
-        f"with {training.batch_rows} rows of up to {longest} tokens at once: halve training.batch_rows and "
-        "double training.accumulate_batches (the same steps), then lower lora.last_layers, then set "
-        'quantize = "nf4"'
+        f"with {training.batch_rows} rows of up to {longest} tokens at once: {recompute}halve "
+        "training.batch_rows and double training.accumulate_batches (the same steps), then lower "
+        'lora.last_layers, then set quantize = "nf4"'
     )
 
 
