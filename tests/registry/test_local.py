@@ -261,3 +261,34 @@ def test_processes_that_share_a_new_folder_lose_nothing(tmp_path: Path) -> None:
         assert len(history) == 9
         assert [move.marker.previous for move in history] == [None, *(move.etag for move in history[:-1])]
         assert registry.verify().entries == 18
+
+
+CLOSED_UNDER_READERS = """
+import sys
+import threading
+from pathlib import Path
+from hotshoe.adapter.errors import RegistryUnavailable
+from hotshoe.registry import open_registry
+
+def read(registry):
+    cursor = None
+    try:
+        while True:
+            registry.changes(cursor)
+    except RegistryUnavailable:
+        pass  # It is closed.
+
+for _ in range(40):
+    with open_registry(Path(sys.argv[1]) / "registry", cache=Path(sys.argv[1]) / "cache") as registry:
+        readers = [threading.Thread(target=read, args=(registry,)) for _ in range(4)]
+        for each in readers:
+            each.start()
+    for each in readers:
+        each.join()
+"""
+
+
+def test_a_registry_may_be_closed_while_somebody_reads(tmp_path: Path) -> None:
+    """SQLite does not survive that; a server's last look for changes may run in a thread when it ends."""
+    process = subprocess.run([sys.executable, "-c", CLOSED_UNDER_READERS, str(tmp_path)], timeout=60)
+    assert process.returncode == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import re
 import shutil
 import sys
@@ -42,6 +43,9 @@ from hotshoe.registry.hub_http import AGENT, HubClient, Limits
 from hotshoe.registry.store import Staged
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
+
+MAX_FILES = 10_000
+"""Of a tree that is read."""
 
 _LIMITS = Limits()
 _REMEMBERED = 4096
@@ -150,10 +154,14 @@ class Hub:
         ]
 
     def _get_tree(self, repo: str, commit: str) -> Mapping[str, Entry]:
-        """Every file of a commit; VersionNotFound where there is no such commit."""
+        """Every file of a commit; VersionNotFound where there is no such commit, Tampered for too many."""
         _check_commit(repo, commit)
         with self._asking(repo):
-            found = list(self._api.list_repo_tree(repo, recursive=True, revision=commit))
+            # It comes in pages, and no more of them are asked for than anybody's adapter has.
+            tree = self._api.list_repo_tree(repo, recursive=True, revision=commit)
+            found = list(itertools.islice(tree, MAX_FILES + 1))
+        if len(found) > MAX_FILES:
+            raise Tampered(f"{repo} holds over {MAX_FILES} files at {commit[:12]}: that is no adapter")
         return {file.path: Entry(file.size, file.blob_id) for file in found if isinstance(file, RepoFile)}
 
     def _get_small_file(self, repo: str, commit: str, path: str) -> bytes:

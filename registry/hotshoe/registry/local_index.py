@@ -107,8 +107,13 @@ class Index:
                 raise
 
     def close(self) -> None:
-        self._writer.close()
-        self._reader.close()
+        """Close both connections, each when whoever uses it is done: SQLite crashes under a query otherwise.
+
+        Whoever comes later gets RegistryUnavailable.
+        """
+        with self._writer_lock, self._reader_lock:
+            self._writer.close()
+            self._reader.close()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -20,6 +20,7 @@ from hotshoe.adapter.errors import AdapterNotFound, InvalidRequest, Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Base
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import BaseModel
+from hotshoe.registry import hub as hub_module
 from hotshoe.registry.values import ALIAS_PATH, Change
 
 WEIGHTS = {"adapter_config.json", "adapter_model.safetensors"}
@@ -256,6 +257,22 @@ def test_a_repo_that_somebody_broke_hides_no_other_from_a_listing(
     assert "acme/support is left out of the listing" in caplog.text
     with pytest.raises(Tampered):
         desk.registry.verify()
+
+
+def test_a_repo_of_more_files_than_an_adapter_has_is_refused_before_all_are_listed(
+    hub: HubServer, desk: Desk, api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = desk.publish(1)
+    for number in range(8):
+        edit(api, "main", f"more/{number}", b"")
+    api.create_tag(str(SUPPORT), tag="v2")
+    monkeypatch.setattr(hub_module, "MAX_FILES", 6)
+    hub.page_size = 2
+    before = hub.count()
+    with pytest.raises(Tampered, match="over 6 files"):
+        desk.registry.fetch(desk.registry.resolve(ref("acme/support@v2")))
+    assert sum("/tree/" in request.path for request in hub.requests[before:]) == 4
+    assert desk.registry.fetch(version).is_dir()
 
 
 # What moved.
