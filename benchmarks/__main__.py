@@ -19,12 +19,14 @@ GROUPS = (
     "lora_tax",
     "prefill",
     "isolation",
+    "fairness",
     "streaming",
     "swap_gap",
     "cold_adapters",
     "many_adapters",
     "startup",
     "registry",
+    "training",
 )
 
 

