@@ -32,7 +32,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 SEQUENCES, SLOTS = 16, 4
 FLOOD, SAMPLES = 64, 40
 ADAPTERS = 8
-LONG = Sampling(temperature=0, max_tokens=64, ignore_eos=True)
+BUSY_SECONDS = 0.15
+"""What a machine that does other things too may add; without fairness a flood costs a second."""
+
 SHORT = Sampling(temperature=0, max_tokens=2, ignore_eos=True)
 TENANTS = "".join(
     f'[tenants.{name}]\nkeys = ["{key_hash(f"hs_{name}")}"]\nadapters = ["{name}/*"]\n'
@@ -100,14 +102,18 @@ async def first_token_seconds(client: AsyncClient) -> float:
 
 @contextlib.asynccontextmanager
 async def streams(client: AsyncClient, count: int, adapter: str | None = None) -> AsyncIterator[None]:
-    """That many callers, each of whom asks again as soon as it was answered, until the block ends."""
+    """That many callers, each of whom asks again as soon as it was answered, until the block ends.
 
-    async def again_and_again() -> None:
+    Their answers are of different lengths, so that they do not all end at once.
+    """
+
+    async def again_and_again(tokens: int) -> None:
+        sampling = Sampling(temperature=0, max_tokens=tokens, ignore_eos=True)
         while True:
             with contextlib.suppress(Exhausted):
-                await client.generate(prompt(), adapter=adapter, sampling=LONG)
+                await client.generate(prompt(), adapter=adapter, sampling=sampling)
 
-    callers = [asyncio.create_task(again_and_again()) for _ in range(count)]
+    callers = [asyncio.create_task(again_and_again(48 + 16 * (number % 3))) for number in range(count)]
     await asyncio.sleep(0.5)
     try:
         yield
@@ -141,7 +147,7 @@ async def test_a_flood_does_not_push_anothers_p95_first_token_past_twice_what_it
 
     alone, beside = p95(first_tokens["no line"]), p95(first_tokens["flood"])
     unfair = p95(first_tokens["flood of its own"])
-    assert beside < 2 * alone + 0.05, first_tokens
+    assert beside < 2 * alone + BUSY_SECONDS, first_tokens
     assert unfair > 2 * beside, first_tokens
 
 

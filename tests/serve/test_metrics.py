@@ -6,6 +6,7 @@ import asyncio
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,11 +16,16 @@ from support.serving import Served, echo_server
 from hotshoe.adapter.errors import AddressInUse, HotshoeError, InvalidConfig
 from hotshoe.adapter.manifest import Base
 from hotshoe.client import AsyncClient
+from hotshoe.registry import open_registry
 from hotshoe.serve.call import Call, Origin
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.labels import LABELLED, OTHER
 from hotshoe.serve.metrics import Metrics
-from hotshoe.wire.values import Resolved
+from hotshoe.serve.server import Running, running
+from hotshoe.wire.values import Resolved, Sampling
+
+if TYPE_CHECKING:
+    from hotshoe.serve.vllm_engine import VllmEngine
 
 BASE = Base("tiny", "", "0" * 64)
 
@@ -30,7 +36,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         yield server
 
 
-async def scrape(served: Served) -> dict[tuple[str, str], float]:
+async def scrape(served: Served | Running) -> dict[tuple[str, str], float]:
     """Every sample by its name and its labels, written as Prometheus does."""
 
     def get() -> str:
@@ -96,6 +102,35 @@ async def test_what_else_the_process_measures_is_told_too(served: Served) -> Non
     seen = await scrape(served)
     assert ("python_info" in {name for name, _ in seen}) or ("process_cpu_seconds_total", "") in seen
     assert seen["hotshoe_base", f"digest={served.engine.facts.base.digest},repo=tiny"] == 1
+
+
+@pytest.mark.engine
+async def test_the_engines_own_figures_are_beside_the_servers(
+    tiny_engine: VllmEngine, tmp_path: Path
+) -> None:
+    config = ServeConfig(base="tiny", listen="127.0.0.1:0", metrics="127.0.0.1:0")
+    with open_registry(tmp_path / "registry", cache=tmp_path / "cache") as registry:
+        async with running(config, tiny_engine, registry) as server:
+            before = await scrape(server)
+            async with AsyncClient(server.address) as client:
+                answer = await client.generate("hello", sampling=Sampling(max_tokens=5, ignore_eos=True))
+            async with asyncio.timeout(10):
+                while total(after := await scrape(server), "vllm:generation_tokens_total") == total(
+                    before, "vllm:generation_tokens_total"
+                ):
+                    await asyncio.sleep(0.05)  # The engine counts after it has answered.
+    for name, tokens in (
+        ("vllm:prompt_tokens_total", answer.usage.prompt_tokens),
+        ("vllm:generation_tokens_total", 5),
+        ("hotshoe_requests_total", 1),
+    ):
+        assert total(after, name) - total(before, name) == tokens
+    assert len({name for name, _ in after if name.startswith("vllm:")}) > 50
+
+
+def total(seen: dict[tuple[str, str], float], name: str) -> float:
+    """A series over all its labels."""
+    return sum(value for (each, _), value in seen.items() if each == name)
 
 
 async def test_a_port_that_is_taken_is_refused_before_anything_is_served(
