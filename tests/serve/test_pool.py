@@ -57,7 +57,7 @@ async def test_a_caller_that_gives_up_does_not_take_the_load_from_the_others() -
         impatient.cancel()
         await until_idle()
         engine.gate.set()
-        assert await patient == 1
+        assert engine.held == {await patient: "acme/a"}
         assert pool.leases(A) == 0
 
 
@@ -71,7 +71,7 @@ async def test_a_load_that_nobody_waits_for_any_more_ends_well() -> None:
         engine.gate.set()
         await until_idle()
         assert pool.resident() == [A]
-        assert await use(pool, A) == 1
+        assert engine.held == {await use(pool, A): "acme/a"}
 
 
 async def test_a_load_that_fails_unseen_disturbs_nobody() -> None:
@@ -84,7 +84,7 @@ async def test_a_load_that_fails_unseen_disturbs_nobody() -> None:
         engine.gate.set()
         await until_idle()
         engine.faults.clear()
-        assert await use(pool, A) == 2
+        assert engine.held == {await use(pool, A): "acme/a"}
 
 
 async def test_the_longest_unused_leaves_first_and_its_folder_is_given_back() -> None:
@@ -130,13 +130,13 @@ async def test_who_waits_longest_for_a_place_gets_the_next_one() -> None:
 
 
 async def test_who_needs_no_place_does_not_stand_in_line() -> None:
-    async with make(capacity=1) as (pool, _, _, _):
+    async with make(capacity=1) as (pool, engine, _, _):
         done = asyncio.Event()
         holder = asyncio.create_task(use(pool, A, done))
         await until_idle()
         waiting = asyncio.create_task(use(pool, B))
         await until_idle()
-        assert await asyncio.wait_for(use(pool, A), 1) == 1
+        assert engine.held == {await asyncio.wait_for(use(pool, A), 1): "acme/a"}
         done.set()
         await asyncio.gather(holder, waiting)
 

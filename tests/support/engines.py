@@ -11,7 +11,9 @@ from hotshoe.wire.values import Sampling
 
 GREEDY = Sampling(temperature=0, max_tokens=12, ignore_eos=True)
 
-_ids = itertools.count(1)
+_ids = itertools.count(1_000_000)
+"""Far from those that a server gives out to adapters of its own."""
+
 _requests = itertools.count(1)
 
 

@@ -20,6 +20,9 @@ from hotshoe.serve.slots import Load, Refuse, Slots, Wait
 
 log = logging.getLogger(__name__)
 
+_ids = itertools.count(1)
+"""Of the whole process: an engine may outlive the server that it was given to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
@@ -33,7 +36,7 @@ class Handlers:
     failures: Failures
     journal: Journal
     sightings: Sightings
-    ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    ids: Iterator[int] = field(default_factory=lambda: _ids)
 
 
 @dataclass(frozen=True, slots=True)
