@@ -32,7 +32,7 @@ def unchanged(config: TrainConfig, published: Parents, numbers: list[int]) -> Ve
 
 def _newest(name: AdapterName, published: Parents, number: int) -> tuple[Version | None, Manifest | None]:
     try:
-        version = published.resolve(AdapterRef(name, VersionNumber(number)))
+        version = published.version(AdapterRef(name, VersionNumber(number)))
     except NotFound:
         return None, None
     return version, published.manifest(version)
