@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def test_whatever_stands_in_the_index_readers_get_what_they_asked_for_or_an_erro
         with pytest.raises(Tampered):
             registry.verify()
     assert refused
+
+
+def test_an_alias_of_a_version_that_is_not_there_is_found(used: Desk) -> None:
+    (move,) = used.registry.history(SUPPORT)[-1:]
+    stranger = replace(move.to[0], version=replace(move.to[0].version, commit="f" * 40))
+    marker = replace(move.marker, to=(stranger,), promotion_id="another")
+    used.registry.store.move_alias(SUPPORT, move.alias, marker, expected=move.etag, recorded=True)
+    with pytest.raises(Tampered, match=r"acme/support@prod points to v2 with commit .* promote a version"):
+        used.registry.verify()
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "-1", "1.5", "9" * 30, "\u0663"])

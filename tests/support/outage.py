@@ -64,9 +64,17 @@ class FailingStore:
         store = self._line("add_version")
         return self._answer(store.add_version(adapter, files, publication, newest=newest, number=number))
 
-    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+    def move_alias(
+        self,
+        adapter: AdapterName,
+        alias: str,
+        marker: Marker,
+        *,
+        expected: str | None,
+        recorded: bool = False,
+    ) -> str:
         store = self._line("move_alias")
-        return self._answer(store.move_alias(adapter, alias, marker, expected=expected))
+        return self._answer(store.move_alias(adapter, alias, marker, expected=expected, recorded=recorded))
 
     def move(self, adapter: AdapterName, alias: str, etag: str) -> Move:
         return self._line("move").move(adapter, alias, etag)

@@ -18,16 +18,25 @@ from hotshoe.registry.hub_layout import (
     pointing_nowhere,
     version_files,
 )
-from hotshoe.registry.store import Staged
+from hotshoe.registry.store import Staged, gone
 from hotshoe.registry.values import ALIAS_PATH, Marker, Move, targets_text
 
 
-def point(hub: Hub, adapter: AdapterName, alias: str, marker: Marker, expected: str | None) -> str:
+def point(
+    hub: Hub,
+    adapter: AdapterName,
+    alias: str,
+    marker: Marker,
+    expected: str | None,
+    *,
+    recorded: bool = False,
+) -> str:
     """See `Store.move_alias`. Six small requests, seven for the first move of an alias, plus one for each
     small file that differs between the two versions."""
-    wanted = version_tree(hub, adapter, marker.to[0].version.commit) if marker.to else {}
+    # Of a move that is only told, the marker is all: nobody fetches what the alias has left already.
+    wanted = {} if recorded else _wanted(hub, adapter, marker)
     try:
-        parent = expected or _begin(hub, adapter, alias, marker)
+        parent = expected or _begin(hub, adapter, alias, marker if wanted else None)
         return hub.commit(str(adapter), alias, parent, _draft(hub, adapter, alias, marker, parent, wanted))
     except (Conflict, VersionNotFound):
         if landed := _landed(hub, adapter, alias, marker.promotion_id):
@@ -64,9 +73,22 @@ def version_tree(hub: Hub, adapter: AdapterName, commit: str) -> dict[str, Entry
     return {path: tree[path] for path in sorted(version_files(tree, manifest))}
 
 
-def _begin(hub: Hub, adapter: AdapterName, alias: str, marker: Marker) -> str:
-    """Make the branch; Conflict where there is one. Until the marker is in, it is an alias to nowhere."""
-    start = marker.to[0].version.commit if marker.to else hub.heads(str(adapter)).branches["main"]
+def _wanted(hub: Hub, adapter: AdapterName, marker: Marker) -> dict[str, Entry]:
+    """The files that the alias will hold, those of its first target; Conflict where one is not there."""
+    trees = []
+    for target in marker.to:
+        try:
+            trees.append(version_tree(hub, adapter, target.version.commit))
+        except VersionNotFound as error:
+            raise gone(hub.endpoint, target.version) from error
+    return trees[0] if trees else {}
+
+
+def _begin(hub: Hub, adapter: AdapterName, alias: str, marker: Marker | None) -> str:
+    """Make the branch, where the marker's first version is or else anywhere; Conflict where there is one.
+    Until the marker is in, it is an alias to nowhere."""
+    there = marker.to if marker else ()
+    start = there[0].version.commit if there else hub.heads(str(adapter)).branches["main"]
     hub.branch(str(adapter), alias, start)
     return start
 

@@ -147,10 +147,18 @@ class HubStore:
         finally:
             self.hint(adapter)
 
-    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+    def move_alias(
+        self,
+        adapter: AdapterName,
+        alias: str,
+        marker: Marker,
+        *,
+        expected: str | None,
+        recorded: bool = False,
+    ) -> str:
         self._repo(adapter)
         try:
-            return hub_alias.point(self._hub, adapter, alias, marker, expected)
+            return hub_alias.point(self._hub, adapter, alias, marker, expected, recorded=recorded)
         finally:
             self.hint(adapter)
 

@@ -31,7 +31,7 @@ from hotshoe.registry import local_events as events
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.local_blobs import ROOM, Blobs
 from hotshoe.registry.local_index import Index, append_event
-from hotshoe.registry.store import Files, Progress, Refs, unseen
+from hotshoe.registry.store import Files, Progress, Refs, gone, unseen
 from hotshoe.registry.values import (
     AdapterSummary,
     Change,
@@ -174,7 +174,15 @@ class LocalStore:
             )
         return commit
 
-    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+    def move_alias(
+        self,
+        adapter: AdapterName,
+        alias: str,
+        marker: Marker,
+        *,
+        expected: str | None,
+        recorded: bool = False,
+    ) -> str:
         with self._index.writing() as connection:
             row = _adapter_id(connection, adapter)
             found = connection.execute(
@@ -186,13 +194,13 @@ class LocalStore:
                     f"not at etag {expected}; look at it again, then promote",
                     details={"adapter": str(adapter), "etag": found[0] or "", "target": found[1]},
                 )
-            for target in marker.to:
+            for target in () if recorded else marker.to:
                 # What was retired a moment ago can be pointed to no more.
-                if connection.execute(
-                    "SELECT 1 FROM version WHERE adapter = ? AND number = ? AND retired",
-                    (row, target.version.number),
+                if not connection.execute(
+                    "SELECT 1 FROM version WHERE adapter = ? AND number = ? AND tree = ? AND NOT retired",
+                    (row, target.version.number, target.version.commit),
                 ).fetchone():
-                    raise Conflict(f"{target.version} was retired: choose another version")
+                    raise gone(self.url, target.version)
             body = events.alias_moved(adapter, alias, marker)
             _, etag = append_event(connection, row, alias, body)
             shown = targets_text(marker.to) if marker.to else ""

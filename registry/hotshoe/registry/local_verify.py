@@ -21,7 +21,7 @@ from hotshoe.registry.local_blobs import Blobs
 from hotshoe.registry.local_events import Entry
 from hotshoe.registry.local_index import GENESIS, Index, chained
 from hotshoe.registry.store import Progress, unseen
-from hotshoe.registry.values import Proof, targets_text
+from hotshoe.registry.values import Move, Proof, targets_text
 
 _HEAD = re.compile(r"[0-9a-f]{64}")
 
@@ -43,13 +43,13 @@ class _Published:
 
 @dataclass(slots=True)
 class _Told:
-    """What follows from the log. aliases: by adapter and alias, the etag and the text that is shown."""
+    """What follows from the log. heads: by adapter and alias, the last move."""
 
     count: int = 0
     head: str = GENESIS
     versions: dict[_Named, _Published] = field(default_factory=dict)
     retired: set[_Named] = field(default_factory=set)
-    aliases: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    heads: dict[tuple[str, str], Move] = field(default_factory=dict)
 
     def live(self) -> Iterator[tuple[_Named, _Published]]:
         return ((named, each) for named, each in self.versions.items() if named not in self.retired)
@@ -110,7 +110,7 @@ def _follow(told: _Told, seq: int, etag: str, body: str) -> None:
     name = event["adapter"]
     if event["kind"] == "alias":
         move = events.move(etag, body)
-        told.aliases[name, move.alias] = (etag, targets_text(move.to) if move.to else "")
+        told.heads[name, move.alias] = move
     elif event["kind"] == "retired":
         told.retired.add((name, event["number"]))
     else:
@@ -126,12 +126,23 @@ def _check_aliases(connection: Connection, told: _Told) -> None:
         "SELECT a.name, t.name, t.etag, t.shown FROM alias t LEFT JOIN adapter a ON a.id = t.adapter"
     )
     found = {(adapter, alias): (etag, shown) for adapter, alias, etag, shown in rows}
-    for adapter, alias in _unlike(found.items(), told.aliases.items()):
-        now, then = (each.get((adapter, alias), ("", "nothing")) for each in (found, told.aliases))
+    expected = {
+        named: (head.etag, targets_text(head.to) if head.to else "") for named, head in told.heads.items()
+    }
+    for adapter, alias in _unlike(found.items(), expected.items()):
+        now, then = (each.get((adapter, alias), ("", "nothing")) for each in (found, expected))
         raise Tampered(
             f"{adapter}@{alias} is at {now[1]} with etag {now[0][:12]}, the log left it at {then[1]} with "
             f"etag {then[0][:12]}: promote it again, and look who may write to the registry"
         )
+    live = {named: each.commit for named, each in told.live()}
+    for (adapter, alias), head in told.heads.items():
+        for version in (target.version for target in head.to):
+            if live.get((adapter, version.number)) != version.commit:
+                raise Tampered(
+                    f"{adapter}@{alias} points to {version.tag} with commit {version.commit[:12]}, which is "
+                    "not in the registry: promote a version that is"
+                )
 
 
 def _check_versions(connection: Connection, told: _Told) -> None:

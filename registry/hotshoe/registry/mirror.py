@@ -6,7 +6,7 @@ What is there already stays as it is, so a mirror that was cut short is finished
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,9 +39,17 @@ def mirror(source: Registry, target: Registry, adapters: Collection[AdapterName]
     versions: list[Version] = []
     moves: list[Move] = []
     for name in names:
+        # Read before the versions are listed: what is published and promoted meanwhile is for the next time,
+        # and no alias points to a version that was not copied.
+        logs = _logs(source.store, name)
         versions += _copy_versions(source, target, name)
-        moves += _copy_moves(source, target, name)
+        for alias, log in logs.items():
+            moves += _copy_moves(target, name, alias, log)
     return Mirrored(tuple(versions), tuple(moves))
+
+
+def _logs(store: Store, name: AdapterName) -> dict[str, list[Move]]:
+    return {alias: store.moves(name, alias) for alias in sorted(store.refs(name).aliases)}
 
 
 def _copy_versions(source: Registry, target: Registry, name: AdapterName) -> list[Version]:
@@ -93,24 +101,25 @@ def _copied(source: Path, target: Path) -> Path:
     return target
 
 
-def _copy_moves(source: Registry, target: Registry, name: AdapterName) -> list[Move]:
+def _copy_moves(target: Registry, name: AdapterName, alias: str, log: Sequence[Move]) -> list[Move]:
+    there, done = _refs(target.store, name), target.store.moves(name, alias)
+    if [move.promotion_id for move in done] != [move.promotion_id for move in log[: len(done)]]:
+        raise Refused(
+            f"{name}@{alias} was moved in {target.url} by others too, and no history is rewritten: mirror "
+            "the adapter into another registry, or move the alias there by hand from now on"
+        )
     copied = []
-    there = _refs(target.store, name)
-    for alias in sorted(source.store.refs(name).aliases):
-        moves, done = source.store.moves(name, alias), target.store.moves(name, alias)
-        if [move.promotion_id for move in done] != [move.promotion_id for move in moves[: len(done)]]:
-            raise Refused(
-                f"{name}@{alias} was moved in {target.url} by others too: promote there, or unset the mirror"
-            )
-        etag = done[-1].etag if done else None
-        for move in moves[len(done) :]:
-            to, before = _targets_in(there, move.to), _targets_in(there, move.before)
-            for each in to:
-                if each.version.number in there.versions:
-                    target.check_trust(each.version)
-            marker = replace(move.marker, previous=etag, to=to, before=before)
-            etag = target.store.move_alias(name, alias, marker, expected=etag)
-            copied.append(Move(name, alias, etag, marker))
+    etag = done[-1].etag if done else None
+    for move in log[len(done) :]:
+        to, before = _targets_in(there, move.to), _targets_in(there, move.before)
+        for each in to:
+            if each.version.number in there.versions:
+                target.check_trust(each.version)
+        marker = replace(move.marker, previous=etag, to=to, before=before)
+        # Where the alias went on from, the versions may have been let go, here or there.
+        told = move is not log[-1]
+        etag = target.store.move_alias(name, alias, marker, expected=etag, recorded=told)
+        copied.append(Move(name, alias, etag, marker))
     return copied
 
 

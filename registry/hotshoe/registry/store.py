@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hotshoe.adapter.errors import Conflict
 from hotshoe.adapter.reference import AdapterName
+from hotshoe.adapter.version import Version
 from hotshoe.registry.values import AdapterSummary, Change, Marker, Move, Proof, Publication
 
 
@@ -41,6 +43,14 @@ Progress = Callable[[int, int], None]
 
 def unseen(done: int, whole: int) -> None:
     """The `Progress` that nobody watches."""
+
+
+def gone(url: str, version: Version) -> Conflict:
+    """What `Store.move_alias` raises for a version that it does not have."""
+    return Conflict(
+        f"{version} is not in {url} any more with commit {version.commit[:12]}: choose another version",
+        details={"adapter": str(version.adapter), "version": version.tag},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +133,21 @@ class Store(Protocol):
         """
         ...
 
-    def move_alias(self, adapter: AdapterName, alias: str, marker: Marker, *, expected: str | None) -> str:
+    def move_alias(
+        self,
+        adapter: AdapterName,
+        alias: str,
+        marker: Marker,
+        *,
+        expected: str | None,
+        recorded: bool = False,
+    ) -> str:
         """Point an alias elsewhere, compare-and-set; return the new etag.
 
-        expected: the etag it must have now, None where it must never have existed. Otherwise Conflict.
-        An empty `marker.to` unsets it: the alias keeps its log and its etag.
+        expected: the etag it must have now, None where it must never have existed. Otherwise Conflict, and
+        so it is for a version that is not there. An empty `marker.to` unsets it: the alias keeps its log
+        and its etag. recorded: this is history that another registry tells, with more of it to come, so its
+        versions may be gone; until then the alias names what nobody can fetch.
         """
         ...
 

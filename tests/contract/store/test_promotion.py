@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,17 @@ def test_a_version_that_is_not_there_cannot_be_promoted(three: Desk) -> None:
         three.registry.promote(SUPPORT, "prod", 9)
     with pytest.raises(AliasNotFound):
         three.registry.resolve(ref("acme/support@prod"))
+
+
+def test_a_store_points_no_alias_to_a_commit_that_it_does_not_have(three: Desk, store: Store) -> None:
+    move = three.registry.promote(SUPPORT, "prod", 1)
+    (there,) = move.to
+    stranger = replace(there, version=replace(there.version, commit="f" * 40))
+    for targets in ((stranger,), (there, stranger)):
+        marker = replace(move.marker, to=targets, promotion_id="another")
+        with pytest.raises(Conflict, match=r"v1 is not in .* any more with commit ffffffffffff"):
+            store.move_alias(SUPPORT, "prod", marker, expected=move.etag)
+    assert three.registry.history(SUPPORT) == [move]
 
 
 @pytest.mark.parametrize("alias", ["main", "v7", "Prod", "a/b", ""])
