@@ -156,6 +156,7 @@ def test_history_of_versions_that_are_gone_comes_to_every_kind_of_store(
         collect(source, Retention(last=1, days=0), dry_run=False)
         mirror(source, desk.registry)
         assert [targets_text(move.to) for move in desk.registry.history(SUPPORT)] == ["v1", "v2"]
+    desk.registry.verify()
     version = desk.registry.resolve(ref("acme/support@prod"))
     assert version.number == 2
     assert (desk.registry.fetch(version) / "adapter_model.safetensors").is_file()

@@ -245,6 +245,25 @@ def test_a_tag_moved_by_hand_is_found(desk: Desk, api: HfApi) -> None:
         desk.registry.show(SUPPORT)
 
 
+@pytest.mark.parametrize(("tag", "onto"), [("v2", "v1"), ("v1", "v2"), ("v2", "v3")])
+def test_a_tag_moved_onto_another_version_is_found(desk: Desk, api: HfApi, tag: str, onto: str) -> None:
+    for seed in (1, 2, 3):
+        desk.publish(seed)
+    api.delete_tag(str(SUPPORT), tag=tag)
+    api.create_tag(str(SUPPORT), tag=tag, revision=onto)
+    with pytest.raises(Tampered, match="not in the order of main"):
+        desk.registry.store.verify()
+
+
+def test_an_alias_of_a_version_whose_tag_is_gone_is_found(desk: Desk, api: HfApi) -> None:
+    for seed in (1, 2):
+        desk.publish(seed)
+    desk.registry.promote(SUPPORT, "prod", 1)
+    api.delete_tag(str(SUPPORT), tag="v1")
+    with pytest.raises(Tampered, match="whose tag is gone"):
+        desk.registry.store.verify()
+
+
 def test_a_repo_that_somebody_broke_hides_no_other_from_a_listing(
     hub: HubServer, desk: Desk, api: HfApi, caplog: pytest.LogCaptureFixture
 ) -> None:
