@@ -13,6 +13,7 @@ import pytest
 from support.adapters import LEGAL, SUPPORT, make_adapter, make_base, ref
 from support.outage import FailingStore
 from support.recorder import Recorder, Shelves, until_idle
+from support.waiting import PATIENCE_SECONDS, eventually
 
 from hotshoe.adapter.errors import (
     AdapterLoadFailed,
@@ -94,14 +95,9 @@ class Watched:
         async with self.pool.lease(version):
             return str(version)
 
-    async def eventually(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not holds():
-                await asyncio.sleep(0.005)
-
     async def answers_with(self, end: str, text: str = "acme/support@prod") -> None:
         """Wait until the version, or the reason why there is none, ends so."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not (await self._version_or_reason(text)).endswith(end):
                 await asyncio.sleep(0.005)
 
@@ -159,7 +155,7 @@ async def test_what_is_not_there_is_looked_for_once_in_a_while_and_not_watched(r
         assert registry.asked["acme/nobody@prod"] <= 2
         await server.use()
         looks = registry.looks
-        await server.eventually(lambda: registry.looks > looks)
+        await eventually(lambda: registry.looks > looks)
         assert registry.watched == {SUPPORT}
 
 
@@ -183,7 +179,7 @@ async def test_a_moved_alias_answers_with_the_new_version_once_that_is_loaded(re
         await server.use()
         server.engine.gate.clear()
         registry.promote(SUPPORT, "prod", 2)
-        await server.eventually(lambda: len(server.engine.added) == 2)
+        await eventually(lambda: len(server.engine.added) == 2)
         assert await server.now() == "acme/support@v1"
         server.engine.gate.set()
         await server.answers_with("@v2")
@@ -197,7 +193,7 @@ async def test_the_old_version_is_unloaded_when_its_last_request_has_ended(regis
             await server.answers_with("@v2")
             await until_idle()
             assert old in server.pool.resident()
-        await server.eventually(lambda: old not in server.pool.resident())
+        await eventually(lambda: old not in server.pool.resident())
 
 
 async def test_a_version_that_another_alias_wants_stays_loaded(registry: Unsteady) -> None:
@@ -217,7 +213,7 @@ async def test_a_new_version_that_cannot_be_loaded_leaves_the_old_one_answering(
         await server.use()
         server.engine.faults["acme/support"] = AdapterLoadFailed("no")
         registry.promote(SUPPORT, "prod", 2)
-        await server.eventually(lambda: bool(server.catalog.stuck()))
+        await eventually(lambda: bool(server.catalog.stuck()))
         assert await server.use() == "acme/support@v1"
         assert [str(each) for each in server.catalog.stuck()] == ["acme/support@prod"]
         server.engine.faults.clear()
@@ -234,7 +230,7 @@ async def test_a_load_that_fails_for_now_is_tried_again(
         await server.use()
         server.engine.faults["acme/support"] = RegistryUnavailable("no route")
         registry.promote(SUPPORT, "prod", 2)
-        await server.eventually(lambda: len(server.engine.added) > 3)
+        await eventually(lambda: len(server.engine.added) > 3)
         assert await server.now() == "acme/support@v1"
         server.engine.faults.clear()
         await server.answers_with("@v2")
@@ -253,7 +249,7 @@ async def test_a_move_that_is_told_while_the_registry_fails_once_is_not_lost(
         registry.promote(SUPPORT, "prod", 2)
         await server.answers_with("@v2")
         assert not line.refs_lost
-        await server.eventually(lambda: not server.catalog.stuck())
+        await eventually(lambda: not server.catalog.stuck())
 
 
 async def test_an_alias_first_asked_for_in_an_outage_is_followed_when_that_is_over(
@@ -274,11 +270,11 @@ async def test_an_alias_first_asked_for_in_an_outage_is_followed_when_that_is_ov
         await server.use()
         registry.promote(SUPPORT, "canary", 2)
         looks = server.registry.looks
-        await server.eventually(lambda: server.registry.looks > looks + 2)
+        await eventually(lambda: server.registry.looks > looks + 2)
         line.refs_lost = 1
         assert await server.now("acme/support@canary") == "acme/support@v1"
         await server.answers_with("@v2", "acme/support@canary")
-        await server.eventually(lambda: not server.catalog.stuck())
+        await eventually(lambda: not server.catalog.stuck())
 
 
 async def test_a_slow_load_of_one_does_not_hold_up_the_others(registry: Unsteady) -> None:
@@ -289,7 +285,7 @@ async def test_a_slow_load_of_one_does_not_hold_up_the_others(registry: Unsteady
         await server.now("globex/legal@staging")
         server.engine.gate.clear()
         registry.promote(SUPPORT, "prod", 2)
-        await server.eventually(lambda: len(server.engine.added) == 2)
+        await eventually(lambda: len(server.engine.added) == 2)
         registry.unset(LEGAL, "staging")
         await server.answers_with("ALIAS_NOT_FOUND", "globex/legal@staging")
         server.engine.gate.set()
@@ -302,7 +298,7 @@ async def test_the_last_of_many_quick_moves_counts(registry: Unsteady) -> None:
             registry.promote(SUPPORT, "prod", number)
             await asyncio.sleep(0.004)
         await server.answers_with("@v3")
-        await server.eventually(lambda: {each.tag for each in server.pool.resident()} == {"v3"})
+        await eventually(lambda: {each.tag for each in server.pool.resident()} == {"v3"})
         assert await server.now() == "acme/support@v3"
 
 
@@ -311,7 +307,7 @@ async def test_an_alias_that_was_unset_is_not_found_and_its_version_unloaded(reg
         await server.use()
         registry.unset(SUPPORT, "prod")
         await server.answers_with("ALIAS_NOT_FOUND")
-        await server.eventually(lambda: not server.pool.resident())
+        await eventually(lambda: not server.pool.resident())
 
 
 async def test_an_answer_from_before_a_move_is_not_remembered(registry: Unsteady) -> None:
@@ -328,7 +324,7 @@ async def test_an_answer_from_before_a_move_is_not_remembered(registry: Unsteady
         await asyncio.to_thread(answered.wait)
         registry.promote(SUPPORT, "prod", 2)
         looks = registry.looks
-        await server.eventually(lambda: registry.looks > looks + 1)
+        await eventually(lambda: registry.looks > looks + 1)
         may_answer.set()
         assert await early == "acme/support@v1"
         await server.answers_with("@v2")
@@ -355,7 +351,7 @@ async def test_while_the_registry_cannot_be_watched_aliases_stay_as_they_are(
         await server.use()
         registry.fault = fault
         registry.promote(SUPPORT, "prod", 2)
-        await server.eventually(lambda: server.catalog.age_seconds() > 0.2)
+        await eventually(lambda: server.catalog.age_seconds() > 0.2)
         assert await server.now() == "acme/support@v1"
         registry.fault = None
         await server.answers_with("@v2")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.processes import command, runs
 from support.served import HOTSHOE
 
 from hotshoe.serve.following import FollowingServer, follow_server
@@ -74,15 +75,17 @@ def test_a_process_that_is_no_engines_follows_nobody() -> None:
 def test_a_server_that_is_killed_while_its_engine_is_loading_leaves_no_process(
     tmp_path: Path, tiny_base: Path
 ) -> None:
-    command = [HOTSHOE, "serve", "--listen", "127.0.0.1:0", "--base", str(tiny_base)]
+    serve = [HOTSHOE, "serve", "--listen", "127.0.0.1:0", "--base", str(tiny_base)]
     environment = {**os.environ, "HOTSHOE_REGISTRY": str(tmp_path / "registry"), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(serve, env=environment, stderr=subprocess.DEVNULL) as server:
         family: list[psutil.Process] = []
-        while not any("spawn_main" in " ".join(each.cmdline()) for each in family):
-            assert server.poll() is None
-            time.sleep(0.05)
-            family = psutil.Process(server.pid).children(recursive=True)
-        server.kill()
+        try:
+            while not any("spawn_main" in command(each) for each in family):
+                assert server.poll() is None
+                time.sleep(0.05)
+                family = psutil.Process(server.pid).children(recursive=True)
+        finally:
+            server.kill()
 
         until = time.monotonic() + 120
         while (alive := [each for each in family if runs(each)]) and time.monotonic() < until:
@@ -90,11 +93,3 @@ def test_a_server_that_is_killed_while_its_engine_is_loading_leaves_no_process(
         for each in alive:
             each.kill()
         assert not alive
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether it does; one that ended and that nobody has asked for its exit code does not."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

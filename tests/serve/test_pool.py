@@ -8,6 +8,7 @@ import contextlib
 import pytest
 from support.pools import make, use
 from support.recorder import Recorder, Shelves, names, until_idle, version
+from support.waiting import eventually
 
 from hotshoe.adapter.errors import (
     AdapterLoadFailed,
@@ -69,8 +70,7 @@ async def test_a_load_that_nobody_waits_for_any_more_ends_well() -> None:
         task.cancel()
         await until_idle()
         engine.gate.set()
-        await until_idle()
-        assert pool.resident() == [A]
+        await eventually(lambda: pool.resident() == [A])
         assert engine.held == {await use(pool, A): "acme/a"}
 
 
@@ -350,8 +350,7 @@ async def test_any_traffic_keeps_the_promises() -> None:
                 task.cancel()
             results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
             assert not [r for r in results if isinstance(r, Exception)]
-        await until_idle()
+        await eventually(lambda: shelves.still_out() == set(pool.resident()))
         assert engine.most <= 3
         assert not any(in_use.values())
         assert all(pool.leases(each) == 0 for each in wanted)
-        assert shelves.still_out() == set(pool.resident())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.adapters import SUPPORT
 from support.serving import Served, echo_server
+from support.waiting import eventually
 
 from hotshoe.adapter.errors import AddressInUse, EngineUnavailable
 from hotshoe.serve.config import ServeConfig
@@ -44,12 +45,6 @@ def ask(text: str = "hi", adapter: str = "", **sampling: Any) -> pb.Generation:
 
 async def read_all(call: AsyncIterable[pb.StreamGenerateResponse]) -> list[pb.StreamGenerateResponse]:
     return [message async for message in call]
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

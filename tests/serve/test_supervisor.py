@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.recorder import BASE
 from support.serving import open_shop
+from support.waiting import eventually
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig, Unavailable
 from hotshoe.client import AsyncClient
@@ -52,12 +53,6 @@ class Workshop:
             self.dead_on_arrival -= 1
             engine.die()
         return engine
-
-
-async def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

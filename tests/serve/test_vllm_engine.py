@@ -16,6 +16,7 @@ import pytest
 from support import tiny
 from support.broken import DEEP
 from support.engines import GREEDY, as_engine_adapter, chunks, tokens
+from support.processes import command
 
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidConfig
 from hotshoe.adapter.manifest import Base
@@ -320,7 +321,4 @@ def _processes() -> set[psutil.Process]:
 
 
 def _is_core(process: psutil.Process) -> bool:
-    try:
-        return "EngineCore" in " ".join(process.cmdline()) or "spawn_main" in " ".join(process.cmdline())
-    except psutil.Error:
-        return False
+    return any(word in command(process) for word in ("EngineCore", "spawn_main"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psutil
+from support.processes import runs
 
 SAMPLE_SECONDS = 1.0
 MIB = 1 << 20
@@ -62,7 +63,7 @@ class Watch:
     def left_behind(self, seconds: float) -> list[psutil.Process]:
         """Those of the family that are still there after waiting `seconds` for their end."""
         _, alive = psutil.wait_procs(list(self.family), timeout=seconds)
-        return [each for each in alive if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        return [each for each in alive if runs(each)]
 
 
 def growth(points: Sequence[tuple[float, int]]) -> float:

@@ -77,22 +77,27 @@ class Shelves:
         self.gate.set()
         self.faults: dict[Version, BaseException] = {}
         self.sizes: dict[Version, int] = {}
+        self._counting = threading.Lock()  # Counted in the threads of a fetcher.
 
     def take(self, version: Version) -> Taken:
-        self.taken[version] += 1
+        with self._counting:
+            self.taken[version] += 1
         assert self.gate.wait(10)
         if (fault := self.faults.get(version)) is not None:
             raise fault
-        self.out[version] += 1
+        with self._counting:
+            self.out[version] += 1
         return Taken(Path("/nowhere", str(version)), self.sizes.get(version, 1))
 
     def give_back(self, version: Version) -> None:
-        self.out[version] -= 1
-        assert self.out[version] >= 0
+        with self._counting:
+            self.out[version] -= 1
+            assert self.out[version] >= 0
 
     def still_out(self) -> set[Version]:
         """Versions whose folder somebody has."""
-        return {each for each, count in self.out.items() if count}
+        with self._counting:
+            return {each for each, count in self.out.items() if count}
 
 
 async def until_idle(times: int = 50) -> None:
