@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hotshoe.adapter.errors import BaseNotFound, InvalidReference
-from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias
+from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.adapter.version import Version
 from hotshoe.cli.verb import (
     ActorOption,
@@ -202,7 +202,12 @@ def promote(
         raise InvalidReference(f"{alias} names its versions itself: write {parsed.adapter} without @")
     if not splits and parsed.selector is None:
         raise InvalidReference(f"{ref} names no version: write {ref}@v1 (`hotshoe show {ref}` lists them)")
-    name, weights = parse_split(alias) if splits else (alias, {opened.version(parsed).number: 1})
+    if splits:
+        name, weights = parse_split(alias)
+    else:
+        # A number needs no looking up: whether it is there is seen when the alias is moved.
+        known = parsed.selector.number if isinstance(parsed.selector, VersionNumber) else None
+        name, weights = alias, {known or opened.version(parsed).number: 1}
     return opened.split(parsed.adapter, Alias(name).name, weights, reason=reason, force=force, **how)
 
 

@@ -20,6 +20,7 @@ from hotshoe.registry.hub_layout import (
 )
 from hotshoe.registry.store import Staged, gone
 from hotshoe.registry.values import ALIAS_PATH, Marker, Move, targets_text
+from hotshoe.registry.verification import SIGNATURE_PATH
 
 
 def point(
@@ -105,9 +106,9 @@ def _draft(
     changes = changes_between(current, {path: entry.blob for path, entry in wanted.items()})
     source = marker.to[0].version.commit if marker.to else ""
     write: dict[str, Staged | bytes] = {ALIAS_PATH: marker.canonical()}
-    if MANIFEST_PATH in changes.write:
-        # Known already; to copy a small file, the client would fetch it again.
-        write[MANIFEST_PATH] = hub.read(str(adapter), source, MANIFEST_PATH)
+    for path in {MANIFEST_PATH, SIGNATURE_PATH}.intersection(changes.write):
+        # Known already, or soon wanted; to copy a small file, the client would fetch it each time.
+        write[path] = hub.read(str(adapter), source, path)
     return Draft(
         move_title(alias, marker),
         marker.canonical().decode(),

@@ -1,9 +1,10 @@
 """The store on the Hugging Face Hub: one model repo an adapter, readable by anybody's tools.
 
-How an adapter lies in its repo stands in `hub_layout`, how versions come there in `hub_publish`, how
-aliases move in `hub_alias`, how changes are noticed in `hub_watch`. Each change is one commit that names
-its parent, so of many at once one wins and the others know. Who is told "somebody was faster" may have
-been faster than itself, with the answer lost: every commit carries an id, by which its maker knows it.
+How an adapter lies in its repo stands in `hub_layout`, how versions come there in `hub_publish` and go in
+`hub_retire`, how aliases move in `hub_alias`, how changes are noticed in `hub_watch`. Each change is one
+commit that names its parent, so of many at once one wins and the others know. Who is told "somebody was
+faster" may have been faster than itself, with the answer lost: every commit carries an id, by which its
+maker knows it.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hotshoe.adapter.errors import (
     AdapterNotFound,
     InvalidReference,
     InvalidRequest,
+    NotFound,
     PermissionDenied,
-    Refused,
     Tampered,
     VersionNotFound,
 )
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
 from hotshoe.adapter.reference import AdapterName
-from hotshoe.registry import hub_alias, hub_publish, hub_verify
+from hotshoe.registry import hub_alias, hub_publish, hub_retire, hub_verify
 from hotshoe.registry.disk import using_disk
 from hotshoe.registry.hub import PUBLIC_ENDPOINT, Hub
 from hotshoe.registry.hub_layout import PublicationNote, refs_from
@@ -44,7 +46,6 @@ from hotshoe.registry.values import (
     Move,
     Proof,
     Publication,
-    check_retirable,
     targets_text,
 )
 from hotshoe.registry.webhook import SECRET_VARIABLE, WebhookReceiver
@@ -158,7 +159,10 @@ class HubStore:
     ) -> str:
         self._repo(adapter)
         try:
-            return hub_alias.point(self._hub, adapter, alias, marker, expected, recorded=recorded)
+            etag = hub_alias.point(self._hub, adapter, alias, marker, expected, recorded=recorded)
+            if not recorded:
+                hub_retire.after_move(self._hub, adapter, marker)
+            return etag
         finally:
             self.hint(adapter)
 
@@ -174,17 +178,16 @@ class HubStore:
         refs = self.refs(adapter)
         if number not in refs.versions:
             raise VersionNotFound(f"{adapter} has no version v{number} in {self.url}")
-        self._check_retirable(refs, number)
-        self._hub.untag(str(adapter), f"v{number}")
-        try:
-            # Asking and deleting are two requests here, between which somebody may have promoted it.
-            self._check_retirable(self.refs(adapter), number)
-        except Refused:
-            self._hub.tag(str(adapter), f"v{number}", refs.versions[number])
-            raise
+        hub_retire.retire(self._hub, refs, number, partial(self.move, adapter))
 
     def sweep(self) -> int:
-        """Nothing: the Hub keeps its own house, and history is never rewritten."""
+        """No bytes: the Hub keeps its own house, and history is never rewritten."""
+        for adapter in self._names():
+            try:
+                hub_retire.mend(self._hub, self.refs(adapter), partial(self.move, adapter))
+            except (NotFound, Tampered, PermissionDenied) as error:
+                # One repo that is broken must not keep the others from being mended.
+                log.warning("%s is left as it is: %s", adapter, error)
         return 0
 
     def changes(
@@ -225,10 +228,6 @@ class HubStore:
                 secret = os.environ.get(SECRET_VARIABLE, "")
                 self._webhooks = WebhookReceiver(secret, self.hint, host=host, port=port)
                 self._webhooks.start()
-
-    def _check_retirable(self, refs: Refs, number: int) -> None:
-        heads = [self.move(refs.adapter, alias, etag) for alias, etag in refs.aliases.items()]
-        check_retirable(refs.adapter, number, refs.newest, heads)
 
     def _repo(self, adapter: AdapterName) -> str:
         if adapter.org not in self._place.orgs:

@@ -62,7 +62,10 @@ def _verify_moves(store: Store, refs: Refs, alias: str, log: Sequence[Move]) -> 
         raise Tampered(f"{name} was changed by hand: its head {head[:12]} is not its last move")
     for version in (target.version for target in log[-1].to) if log else ():
         if refs.versions.get(version.number) != version.commit:
-            raise Tampered(f"{name} points to {version}, whose tag is gone: promote another, or tag it again")
+            raise Tampered(
+                f"{name} points to {version}, whose tag is gone: the next `hotshoe gc --yes` tags it again "
+                f"if it was let go; or tag {version.commit} as {version.tag} by hand, or promote another"
+            )
 
 
 def _manifest_sha256(store: Store, adapter: AdapterName, commit: str) -> str:

@@ -61,6 +61,7 @@ class Knowledge:
         self._moves: dict[tuple[AdapterName, str, str], Move] = {}
         self._manifests: dict[tuple[AdapterName, str], Manifest] = {}
         self._digests: dict[tuple[AdapterName, str], str] = {}
+        self._log: tuple[Move, ...] = ()
         self._kept: dict[AdapterName, Recalled] = {}
         self._lock = threading.Lock()
 
@@ -129,6 +130,16 @@ class Knowledge:
         """The last move of an alias; None if there never was one. `to` is empty if it is unset."""
         etag = refs.aliases.get(alias)
         return None if etag is None else self.move(refs.adapter, alias, etag)
+
+    def moves(self, adapter: AdapterName, alias: str, etag: str | None = None) -> tuple[Move, ...]:
+        """All moves of an alias, newest last; the ones read last, if they are up to `etag`."""
+        log = self._log
+        if not log or (log[-1].adapter, log[-1].alias, log[-1].etag) != (adapter, alias, etag):
+            self._log = log = tuple(self._store.moves(adapter, alias))
+        if log:
+            # Who has read the log need not ask for its end once more.
+            self._recall(adapter, self._moves, (adapter, alias, log[-1].etag), lambda: log[-1])
+        return log
 
     def pointing(self, refs: Refs, alias: str) -> Move:
         """The last move of an alias that points somewhere; AliasNotFound names those that do."""

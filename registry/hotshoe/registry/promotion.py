@@ -6,7 +6,7 @@ import getpass
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -63,7 +63,9 @@ def move_alias(
     if the alias is not in the expected state or another move had the id, and whatever `choose` raises.
     """
     Alias(alias)
-    if intent.promotion_id and (done := _landed(store, name, alias, intent.promotion_id)):
+    # The log also tells where the alias is, so who needs it reads it first.
+    log = known.moves(name, alias) if intent.promotion_id or intent.action == "rollback" else ()
+    if intent.promotion_id and (done := _made(log, intent.promotion_id)):
         _check_same(done, intent)
         return done
     promotion_id = intent.promotion_id or uuid.uuid4().hex
@@ -83,7 +85,7 @@ def move_alias(
             pause(attempt)
         except RegistryUnavailable:
             # The answer may be what was lost, not the move.
-            if done := _landed(store, name, alias, promotion_id):
+            if done := _made(store.moves(name, alias), promotion_id):
                 return done
             raise
         else:
@@ -114,8 +116,8 @@ def _marker(intent: Intent, promotion_id: str, head: Move | None, to: tuple[Targ
     return Marker(intent.action, to, before, previous, actor, intent.reason, promotion_id, at)
 
 
-def _landed(store: Store, name: AdapterName, alias: str, promotion_id: str) -> Move | None:
-    return next((move for move in store.moves(name, alias) if move.promotion_id == promotion_id), None)
+def _made(moves: Iterable[Move], promotion_id: str) -> Move | None:
+    return next((move for move in moves if move.promotion_id == promotion_id), None)
 
 
 def _check_same(done: Move, intent: Intent) -> None:

@@ -147,7 +147,8 @@ class Registry(Reader):
         def targets(refs: Refs) -> tuple[Target, ...]:
             if self._known.head(refs, alias) is None:
                 self._known.pointing(refs, alias)
-            previous = previous_targets(self.store.moves(name, alias), frozenset(refs.versions))
+            log = self._known.moves(name, alias, refs.aliases[alias])
+            previous = previous_targets(log, frozenset(refs.versions))
             for target in previous:
                 self.check_trust(target.version)
             return previous

@@ -168,7 +168,8 @@ class Store(Protocol):
         ...
 
     def sweep(self) -> int:
-        """Delete what deaths left behind and nobody can reach; return the bytes given back."""
+        """Mend what deaths left behind: delete what nobody can reach, give back to aliases what a
+        collection took from them; return the bytes given back."""
         ...
 
     def changes(

@@ -14,8 +14,10 @@ from support.adapters import SUPPORT, ref
 from support.desk import Desk
 from support.hub.server import HubServer
 
-from hotshoe.adapter.errors import AdapterNotFound
+from hotshoe.adapter.errors import AdapterNotFound, VersionNotFound
+from hotshoe.adapter.version import Version
 from hotshoe.registry.base import fetch_base
+from hotshoe.registry.retention import Retention, collect
 
 HOTSHOE = [sys.executable, "-c", "from hotshoe.cli.main import main; main()"]
 
@@ -34,13 +36,19 @@ class Victim:
             "HOTSHOE_CACHE": str(home / "cache"),
         }
 
-    def dies(self, method: str, path: str, *words: str) -> None:
-        """Run a command; the Hub does what it is asked there, but nobody hears the answer."""
+    def dies(
+        self, method: str, path: str, *words: str, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """Run a command; the Hub does what it is asked there, but nobody hears the answer.
+
+        meanwhile: what somebody else does just before that.
+        """
         started = threading.Event()
         victim: list[subprocess.Popen[bytes]] = []
 
         def kill() -> None:
             started.wait(10)
+            meanwhile()
             victim[0].kill()
             victim[0].wait(10)
 
@@ -102,3 +110,33 @@ def test_a_promoter_killed_at_any_step_leaves_the_alias_where_it_was_or_where_it
     assert [state.version.number for state in aliases.values()] == ([1] if path == "/commit/" else [])
     desk.registry.promote(SUPPORT, "prod", 1)
     assert len(desk.registry.history(SUPPORT, "prod")) == 1
+
+
+def test_a_collector_killed_after_somebody_promoted_is_made_good_by_the_next_collection(
+    open_desk: Callable[[], Desk], victim: Victim
+) -> None:
+    desk, other = open_desk(), open_desk()
+    first, _ = desk.publish(1), desk.publish(2)
+    words = ("gc", "--last", "1", "--days", "0", "--yes")
+    victim.dies("DELETE", "/tag/", *words, meanwhile=lambda: other.registry.promote(SUPPORT, "prod", 1))
+    made_good(desk, first)
+
+
+def test_a_promoter_killed_after_somebody_let_the_version_go_is_made_good_by_the_next_collection(
+    open_desk: Callable[[], Desk], victim: Victim
+) -> None:
+    desk, other = open_desk(), open_desk()
+    first, _ = desk.publish(1), desk.publish(2)
+    words = ("promote", "acme/support@v1", "prod", "--reason", "go")
+    victim.dies("POST", "/commit/", *words, meanwhile=lambda: other.registry.store.retire(SUPPORT, 1))
+    made_good(desk, first)
+
+
+def made_good(desk: Desk, first: Version) -> None:
+    """Is v1 where prod is, and without its tag, until the next collection?"""
+    assert desk.registry.resolve(ref("acme/support@prod")) == first
+    with pytest.raises(VersionNotFound):
+        desk.registry.resolve(ref("acme/support@v1"))
+    assert collect(desk.registry, Retention(last=1, days=0), dry_run=False).versions == ()
+    assert desk.registry.resolve(ref("acme/support@v1")) == first
+    desk.registry.verify()

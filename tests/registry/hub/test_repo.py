@@ -116,31 +116,6 @@ def test_peft_loads_an_alias_with_no_hotshoe_in_between(
     assert hotshoe == "False"
 
 
-# How much is asked of it.
-
-
-def test_resolving_takes_one_small_request_once_the_alias_is_known(hub: HubServer, desk: Desk) -> None:
-    desk.publish(1)
-    desk.registry.promote(SUPPORT, "prod", 1)
-    desk.registry.resolve(ref("acme/support@prod"))
-    before = hub.count()
-    desk.registry.resolve(ref("acme/support@prod"))
-    assert [request.path for request in hub.requests[before:]] == ["/api/models/acme/support/refs"]
-
-
-def test_a_promotion_takes_at_most_eleven_requests(hub: HubServer, open_desk: Callable[[], Desk]) -> None:
-    desk = open_desk()
-    desk.publish(1)
-    changed = desk.adapter(2) / "adapter_config.json"
-    changed.write_text(changed.read_text() + "\n")
-    desk.publish(2)
-    desk.registry.promote(SUPPORT, "prod", 1)
-    stranger = open_desk()
-    before = hub.count()
-    stranger.registry.promote(SUPPORT, "prod", 2, promotion_id="deploy-1")
-    assert hub.count() - before <= 11
-
-
 def test_a_long_history_is_read_to_its_end(hub: HubServer, desk: Desk) -> None:
     hub.page_size = 3
     for seed in (1, 2):
