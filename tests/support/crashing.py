@@ -1,14 +1,15 @@
 """Kills a process at every step of a change to a local registry, and says what each death left behind.
 
-    python crashing.py FOLDER {first,next,promote,collect}
+    python crashing.py FOLDER {first,next,promote,collect,mirror} STRIDE
 
-A step is a call that touches the disk, or one to SQLite. For each one a child is forked that does the
-change and is killed (SIGKILL) right before that call. Prints one JSON line for each death, and one for the
-child that came through.
+A step is a call that touches the disk, or one to SQLite. For each one (or each few) a child is forked that
+does the change and is killed (SIGKILL) right before that call. Prints one JSON line for each death, and one
+for the child that came through.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from support.adapters import SUPPORT, make_adapter, make_base
 
 from hotshoe.adapter.errors import NotFound
 from hotshoe.registry import Registry, open_registry
+from hotshoe.registry.mirror import mirror
 from hotshoe.registry.retention import Retention, collect
 
 STEPS = frozenset(
@@ -53,19 +55,22 @@ def main() -> None:
     adapters = [make_adapter(folder / f"adapter-{seed}", seed) for seed in (1, 2)]
     start = folder / "start"
     with open_at(start) as registry:
-        if what != "first":
+        if what not in ("first", "mirror"):
             registry.publish(adapters[0], SUPPORT, base=base)
         if what == "collect":
             registry.publish(adapters[1], SUPPORT, base=base)
+    with open_at(folder / "origin") as origin:
+        for number, adapter in enumerate(adapters if what == "mirror" else (), 1):
+            origin.publish(adapter, SUPPORT, base=base)
+            origin.promote(SUPPORT, "prod", number)
     changes: dict[str, Change] = {
         "first": lambda registry: registry.publish(adapters[0], SUPPORT, base=base),
         "next": lambda registry: registry.publish(adapters[1], SUPPORT, base=base),
         "promote": lambda registry: registry.promote(SUPPORT, "prod", 1, promotion_id="the one"),
         "collect": lambda registry: collect(registry, Retention(last=1, days=0), dry_run=False),
+        "mirror": lambda registry: mirrored(folder / "origin", registry),
     }
-    step = 0
-    while True:
-        step += 1
+    for step in itertools.count(1, int(sys.argv[3])):
         place = folder / f"place-{step}"
         shutil.copytree(start, place)
         killed = die_at(step, place, changes[what])
@@ -81,6 +86,12 @@ def main() -> None:
 
 def open_at(place: Path) -> Registry:
     return open_registry(place, cache=place / "cache")
+
+
+def mirrored(origin: Path, registry: Registry) -> None:
+    """Copy what is in `origin`; no process holds it open across a fork."""
+    with open_at(origin) as source:
+        mirror(source, registry)
 
 
 def die_at(step: int, place: Path, change: Change) -> bool:

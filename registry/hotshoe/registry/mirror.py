@@ -109,7 +109,8 @@ def _copy_moves(target: Registry, name: AdapterName, alias: str, log: Sequence[M
             "the adapter into another registry, or move the alias there by hand from now on"
         )
     copied = []
-    etag = done[-1].etag if done else None
+    # Without a move there may be an etag: of an alias that somebody, this mirror perhaps, died while making.
+    etag = done[-1].etag if done else there.aliases.get(alias)
     for move in log[len(done) :]:
         to, before = _targets_in(there, move.to), _targets_in(there, move.before)
         for each in to:

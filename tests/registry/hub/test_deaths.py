@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from support.hub.server import HubServer
 
 from hotshoe.adapter.errors import AdapterNotFound, VersionNotFound
 from hotshoe.adapter.version import Version
+from hotshoe.registry import open_registry
 from hotshoe.registry.base import fetch_base
+from hotshoe.registry.mirror import Mirrored, mirror
 from hotshoe.registry.retention import Retention, collect
 
 HOTSHOE = [sys.executable, "-c", "from hotshoe.cli.main import main; main()"]
@@ -130,6 +133,39 @@ def test_a_promoter_killed_after_somebody_let_the_version_go_is_made_good_by_the
     words = ("promote", "acme/support@v1", "prod", "--reason", "go")
     victim.dies("POST", "/commit/", *words, meanwhile=lambda: other.registry.store.retire(SUPPORT, 1))
     made_good(desk, first)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/repos/create"),
+        ("PUT", "/lfs/"),
+        ("POST", "/commit/main"),
+        ("POST", "/tag/"),
+        ("POST", "/branch/"),
+        ("POST", "/commit/prod"),
+    ],
+)
+def test_a_mirror_killed_at_any_step_leaves_whole_versions_and_the_next_one_completes_it(
+    hub: HubServer, desk: Desk, victim: Victim, tmp_path: Path, method: str, path: str
+) -> None:
+    with open_registry(tmp_path / "folder", cache=tmp_path / "folder-cache") as folder:
+        for seed in (1, 2):
+            folder.publish(desk.adapter(seed), SUPPORT, base=desk.base)
+            folder.promote(SUPPORT, "prod", seed, reason=f"turn {seed}")
+        victim.dies(method, path, "mirror", "hub://acme", "--registry", folder.url)
+        with contextlib.suppress(AdapterNotFound):
+            for state in desk.registry.show(SUPPORT).versions:
+                desk.registry.fetch(state.version)
+            desk.registry.verify()
+        mirror(folder, desk.registry)
+        assert mirror(folder, desk.registry) == Mirrored((), ())
+        there, here = desk.registry.show(SUPPORT), folder.show(SUPPORT)
+    assert [s.manifest.sha256 for s in there.versions] == [s.manifest.sha256 for s in here.versions]
+    assert there.aliases["prod"].version.number == 2
+    assert [move.reason for move in desk.registry.history(SUPPORT)] == ["turn 1", "turn 2"]
+    assert len(hub.repos[str(SUPPORT)].log("main")) == 3
+    desk.registry.verify()
 
 
 def made_good(desk: Desk, first: Version) -> None:
