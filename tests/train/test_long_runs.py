@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rooms import RUN, run_with_room
 from support.routing import config, rows, write
 
 from hotshoe.adapter.errors import InvalidConfig, Refused
@@ -21,16 +22,6 @@ from hotshoe.train.plan import plan
 from hotshoe.train.run import train
 
 STEPS = {"steps": 12, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
-
-RUN = """
-import json, sys
-from pathlib import Path
-from hotshoe.train.config import TrainConfig
-from hotshoe.train.plan import plan
-from hotshoe.train.run import train
-raw, folder, out = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-train(TrainConfig.parse(raw, folder=folder), out=out)
-"""
 
 
 def long_run(base: Path, folder: Path, **training: Any) -> TrainConfig:
@@ -129,21 +120,21 @@ def test_a_tracker_is_told_every_step_and_keeps_it(tiny_base: Path, folder: Path
 def test_running_out_of_memory_says_which_knob_to_turn_and_the_knob_helps(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    # Room for the model and for a few rows of 200 tokens, and not for what 200 of them leave behind.
-    write(tmp_path / "train.jsonl", [{"prompt": "rent " * 160, "completion": "of March"}] * 200)
-    training = {"steps": 1, "batch_rows": 200, "threads": 1}
-    raw = {"base": str(tiny_base), "data": {"train": "train.jsonl"}, "training": training}
+    # Room for the model and for a few pairs of 200 tokens, and not for what 100 of them leave behind.
+    pair = {"prompt": "rent " * 160, "chosen": "of March", "rejected": "of May"}
+    write(tmp_path / "train.jsonl", [pair] * 100)
+    training = {"steps": 1, "batch_rows": 100, "threads": 1}
+    raw = {"base": str(tiny_base), "recipe": "dpo", "data": {"train": "train.jsonl"}, "training": training}
     room = 7 << 27
-    failed = _run_with_room(room, raw, tmp_path, tmp_path / "out")
+    failed = run_with_room(room, raw, tmp_path, tmp_path / "out")
     said = (
-        r"Refused: .*out of memory with 200 rows of up to \d+ tokens at once: set training\.recompute = true"
+        r"Refused: .*out of memory with 100 rows of up to \d+ tokens at once: set training\.recompute = true"
     )
     assert re.search(said, failed.stderr), failed.stderr
     assert failed.returncode == 1
     assert not (tmp_path / "out").exists()
-    helped = _run_with_room(
-        room, raw | {"training": training | {"recompute": True}}, tmp_path, tmp_path / "out"
-    )
+    fewer = training | {"batch_rows": 2, "accumulate_batches": 50}
+    helped = run_with_room(room, raw | {"training": fewer}, tmp_path, tmp_path / "out")
     assert helped.returncode == 0, helped.stderr
 
 
@@ -153,22 +144,6 @@ def test_recomputing_changes_no_loss(tiny_base: Path, folder: Path, tmp_path: Pa
         for recompute in (False, True)
     )
     assert kept.losses == again.losses
-
-
-def _run_with_room(spare: int, raw: Any, folder: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """RUN in a process that may take `spare` bytes more than it has once its libraries are loaded."""
-    code = (
-        "import resource, hotshoe.train.recipes, trl.trainer.sft_trainer, torch; torch.set_num_threads(1)\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        f"resource.setrlimit(resource.RLIMIT_AS, (used + {spare}, used + {spare}))\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code + RUN, json.dumps(raw), str(folder), str(out)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:

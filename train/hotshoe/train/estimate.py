@@ -31,18 +31,42 @@ class Shape:
     recompute: bool = False
 
 
-def total_steps(rows: int, training: TrainingConfig) -> int:
-    """Optimizer steps of a run over `rows` rows."""
-    if training.steps is not None:
-        return training.steps
-    batches = math.ceil(rows / training.batch_rows)
-    per_epoch = max(math.ceil(batches / training.accumulate_batches), 1)
-    return math.ceil(per_epoch * (training.epochs or 3.0))
+@dataclass(frozen=True, slots=True)
+class Load:
+    """row_tokens: the tokens of each row as the trainer counts rows, answers yet to be drawn among them.
+
+    splits: a step is the same learned at once or in parts, for its loss is a sum over tokens. A mean over
+    rows or a comparison inside a batch is not. ragged: rows that fill no whole step are learned, too.
+    looks: how often they go through without a way back: the reference, and for `kto` answers of other rows.
+    """
+
+    row_tokens: tuple[int, ...]
+    splits: bool
+    ragged: bool = True
+    looks: int = 0
+
+    @property
+    def mean(self) -> float:
+        return sum(self.row_tokens) / max(len(self.row_tokens), 1)
+
+    def heaviest(self, rows: int) -> int:
+        """The most tokens that `rows` rows can have together."""
+        return sum(sorted(self.row_tokens, reverse=True)[:rows])
+
+    def steps(self, training: TrainingConfig) -> int:
+        """Optimizer steps of a run."""
+        if not self.row_tokens:
+            return 0
+        if training.steps is not None:
+            return training.steps
+        share = len(self.row_tokens) / (training.batch_rows * training.accumulate_batches)
+        whole = math.ceil(share) if self.ragged else math.floor(share)
+        return math.ceil(max(whole, 1) * (training.epochs or 3.0))
 
 
 def memory_bytes(shape: Shape, *, batch_tokens: int) -> int:
-    """Bytes at the peak: libraries, frozen weights, the adapter with its gradient and Adam's two moments,
-    activations.
+    """Bytes at the peak: libraries, frozen weights, what is trained with its gradient and Adam's two moments,
+    activations. (Where the base's own weights are trained, they stand there once more as they were.)
 
     Per token and layer with a gradient, about 18 vectors of the hidden size and 8 of the intermediate
     one are kept for the way back, as measured on SmolLM2; where they are recomputed, those of one layer
@@ -58,14 +82,15 @@ def memory_bytes(shape: Shape, *, batch_tokens: int) -> int:
     return LIBRARY_BYTES + shape.parameters * shape.bytes_per_weight + adapter + activations
 
 
-def step_seconds(shape: Shape, *, batch_tokens: int, flops: float) -> float:
-    """Seconds of one forward and backward pass; `flops` is what the machine does in a second.
+def step_seconds(shape: Shape, *, batch_tokens: int, flops: float, looks: int = 0) -> float:
+    """Seconds of one forward and backward pass; `flops` is what the machine does in a second, `looks` how
+    often the same tokens go through without a way back, as through the reference of a preference.
 
     Two operations a weight and token on the way forward, two on the way back through frozen weights,
     whose own gradients nobody needs; and the way forward twice where it is recomputed.
     """
     again = shape.depth if shape.recompute else 0
-    operations = 2 * shape.parameters * batch_tokens * (1 + again + shape.depth)
+    operations = 2 * shape.parameters * batch_tokens * (1 + again + shape.depth + looks)
     return operations / (flops * EFFICIENCY)
 
 

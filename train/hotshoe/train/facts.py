@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from hotshoe.adapter.manifest import Base
@@ -32,6 +33,7 @@ def training_facts(
         "eos_token": tokenizer.eos_token,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "dtype": learned.dtype,
+        "batch": asdict(learned.batch) if learned.batch else None,
         "steps": learned.steps,
         "kept_step": learned.kept_step,
         "learning_rate": learned.learning_rate,

@@ -65,7 +65,7 @@ def _weights(lesson: Lesson) -> tuple[float, float]:
 def _rows(lesson: Lesson) -> list[dict[str, Any]]:
     """Rows in a drawn but fixed order; each batch is also seen with its answers moved on by one, from
     which the trainer estimates how far the policy has gone."""
-    part, size = lesson.data.train, lesson.config.training.batch_rows
+    part, size = lesson.data.train, lesson.batch.rows
     order = list(range(len(part.rows)))
     random.Random(lesson.config.training.seed).shuffle(order)
     rows = []

@@ -16,7 +16,7 @@ from hotshoe.train.parent import Parent, Parents, fetch_parents
 from hotshoe.train.tokens import NO_LOSS, Encoded, Tokenizer
 
 if TYPE_CHECKING:
-    from hotshoe.train.estimate import Shape
+    from hotshoe.train.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run as foreseen. data: facts of each part, see hotshoe.train.prepare. memory_bytes and seconds are
-    estimates of the training alone, without evaluation."""
+    """A run as foreseen. data: facts of each part, see hotshoe.train.prepare. batch: how a step's rows go
+    through the model on this machine, now. memory_bytes and seconds are estimates of the training alone,
+    without evaluation; room_bytes is what it may take."""
 
     recipe: str
     base: Base
@@ -43,7 +44,9 @@ class Plan:
     parameters: int
     trainable: int
     targets: tuple[str, ...]
+    batch: Batch
     memory_bytes: int
+    room_bytes: int
     seconds: float
     example: tuple[Piece, ...]
 
@@ -67,32 +70,38 @@ def plan(config: TrainConfig, *, parents: Parents | None = None, skip_bad: bool 
 
 def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, skip_bad: bool) -> Plan:
     from hotshoe.train import estimate
+    from hotshoe.train.batch import choose_batch, room_bytes
+    from hotshoe.train.load import load_of
     from hotshoe.train.machine import detect
     from hotshoe.train.model import context_tokens, load_tokenizer
     from hotshoe.train.prepare import prepare
     from hotshoe.train.recipes import RECIPES
+    from hotshoe.train.shape import shape_of
     from hotshoe.train.trackers import check_trackers
     from hotshoe.train.trainer import learning_rate
 
     check_trackers(config.training.trackers)
     machine = detect(threads=config.training.threads)
     tokenizer = load_tokenizer(base.folder)
-    kind = RECIPES[config.recipe].rows
+    context = context_tokens(base.folder)
     data = prepare(
         config.data,
-        kind,
+        RECIPES[config.recipe].rows,
         tokenizer,
-        context=context_tokens(base.folder),
+        context=context,
         answer_tokens=config.evaluation.max_new_tokens,
         skip_bad=skip_bad,
+        validate_seed=config.training.seed if config.training.check_every_steps else None,
     )
-    shape, targets = _shape(config, base, parents, machine)
-    steps = estimate.total_steps(len(data.train.rows), config.training)
-    sequences = data.train.sequences
-    row_tokens = sum(len(sequence.ids) for sequence in sequences) / len(data.train.rows)
-    batch_tokens = round(row_tokens * config.training.batch_rows)
+    shape, targets = shape_of(config, base, parents, machine)
+    load = load_of(config, data, context=context)
+    room = room_bytes(machine)
+    batch = choose_batch(config.training, shape, load, room=room)
+    steps = load.steps(config.training)
+    batch_tokens = round(load.mean * batch.rows)
     flops = estimate.measure_flops(machine)
-    step = estimate.step_seconds(shape, batch_tokens=batch_tokens, flops=flops)
+    step = estimate.step_seconds(shape, batch_tokens=batch_tokens, flops=flops, looks=load.looks)
+    shown = (*data.train.sequences, *(data.heldout.sequences if data.heldout else ()))
     return Plan(
         recipe=config.recipe,
         base=base.base,
@@ -101,42 +110,16 @@ def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, sk
         data=data.facts(),
         notes=data.notes,
         steps=steps,
-        learning_rate=learning_rate(config, shape.hidden),
+        learning_rate=learning_rate(config, shape.hidden) if steps else 0.0,
         parameters=shape.parameters,
         trainable=shape.trainable,
         targets=targets,
-        memory_bytes=estimate.memory_bytes(
-            shape, batch_tokens=max(len(row.ids) for row in sequences) * config.training.batch_rows
-        ),
-        seconds=steps * config.training.accumulate_batches * step,
-        example=_pieces(sequences[0], tokenizer),
+        batch=batch,
+        memory_bytes=estimate.memory_bytes(shape, batch_tokens=load.heaviest(batch.rows)),
+        room_bytes=room,
+        seconds=steps * batch.passes * step,
+        example=_pieces(shown[0], tokenizer) if shown else (),
     )
-
-
-def _shape(
-    config: TrainConfig, base: BaseModel, parents: Sequence[Parent], machine: Machine
-) -> tuple[Shape, tuple[str, ...]]:
-    """Parameter counts from a model without weights (torch's meta device)."""
-    from hotshoe.train.estimate import Shape
-    from hotshoe.train.model import add_adapter, empty_base, lowest_trained_layer, trainable_parameters
-
-    model = empty_base(base.folder)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    adapted = add_adapter(
-        model, config.lora, seed=config.training.seed, like=parents[0].folder if config.parent else None
-    )
-    layers = int(model.config.num_hidden_layers)
-    shape = Shape(
-        parameters=total,
-        trainable=trainable_parameters(adapted),
-        layers=layers,
-        hidden=int(model.config.hidden_size),
-        intermediate=int(getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)),
-        depth=(layers - lowest_trained_layer(adapted)) / layers,
-        bytes_per_weight=2 if machine.bf16 else 4,
-        recompute=config.training.recompute,
-    )
-    return shape, tuple(sorted(adapted.peft_config["default"].target_modules))
 
 
 def _pieces(row: Encoded, tokenizer: Tokenizer) -> tuple[Piece, ...]:

@@ -26,13 +26,20 @@ def encode(row: Document, tokenizer: Tokenizer) -> tuple[Encoded]:
 def learn(lesson: Lesson) -> Learned:
     """Train the adapter on the lesson's model in place."""
     context = int(lesson.model.config.max_position_embeddings)
-    limit = min(lesson.config.data.max_tokens or MOST_TOKENS, context)
-    if keeps_apart(lesson.model):
-        blocks = pack(lesson.data.train.sequences, limit)
-    else:
-        blocks = [[piece] for row in lesson.data.train.sequences for piece in pieces(row, limit)]
-    rows = [_row(number, block) for number, block in enumerate(blocks)]
-    return sft.learn_rows(lesson, rows, places=[block[0].where for block in blocks])
+    documents, most = lesson.data.train.sequences, lesson.config.data.max_tokens
+    learned = blocks(documents, most, context, packed=keeps_apart(lesson.model))
+    rows = [_row(number, block) for number, block in enumerate(learned)]
+    return sft.learn_rows(lesson, rows, places=[block[0].where for block in learned])
+
+
+def blocks(
+    documents: Sequence[Encoded], max_tokens: int | None, context: int, *, packed: bool = True
+) -> list[list[Encoded]]:
+    """What stands in a row each: documents packed to the limit, or pieces of one alone."""
+    limit = min(max_tokens or MOST_TOKENS, context)
+    if packed:
+        return pack(documents, limit)
+    return [[piece] for document in documents for piece in pieces(document, limit)]
 
 
 def pack(documents: Sequence[Encoded], limit: int) -> list[list[Encoded]]:

@@ -33,7 +33,7 @@ def learn(lesson: Lesson) -> Learned:
     lesson.progress.stage("Train")
     arguments = common_arguments(lesson)
     # A batch holds every answer to its questions.
-    arguments["per_device_train_batch_size"] = config.training.batch_rows * config.reward.answers
+    arguments["per_device_train_batch_size"] = lesson.batch.rows * config.reward.answers
     trainer = GRPOTrainer(
         model=lesson.model,
         reward_funcs=_reward_function(score),

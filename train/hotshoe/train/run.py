@@ -25,6 +25,7 @@ from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
 
 if TYPE_CHECKING:
+    from hotshoe.train.batch import Batch
     from hotshoe.train.evaluate import Exam, Heard
     from hotshoe.train.lesson import Learned
     from hotshoe.train.machine import Machine
@@ -84,6 +85,7 @@ class _Desk:
     base: BaseModel
     parents: tuple[Parent, ...]
     machine: Machine
+    batch: Batch
     tokenizer: Tokenizer
     data: Prepared[Any]
     exam: Exam | None
@@ -104,31 +106,38 @@ class _Outcome:
 
 
 def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *, skip_bad: bool) -> _Desk:
+    from hotshoe.train.batch import choose_batch, room_bytes
     from hotshoe.train.evaluate import Exam
+    from hotshoe.train.load import load_of
     from hotshoe.train.machine import detect
     from hotshoe.train.model import context_tokens, load_tokenizer
     from hotshoe.train.prepare import prepare
     from hotshoe.train.recipes import RECIPES
+    from hotshoe.train.shape import shape_of
     from hotshoe.train.trackers import check_trackers
 
     check_trackers(config.training.trackers)
     machine = detect(threads=config.training.threads)
-    tokenizer = load_tokenizer(base.folder)
+    tokenizer, context = load_tokenizer(base.folder), context_tokens(base.folder)
     data = prepare(
         config.data,
         RECIPES[config.recipe].rows,
         tokenizer,
-        context=context_tokens(base.folder),
+        context=context,
         answer_tokens=config.evaluation.max_new_tokens,
         skip_bad=skip_bad,
         validate_seed=config.training.seed if config.training.check_every_steps else None,
     )
     exam = None if data.heldout is None else Exam.of(data.heldout, config.evaluation)
-    return _Desk(config, base, parents, machine, tokenizer, data, exam)
+    shape, _ = shape_of(config, base, parents, machine)
+    load = load_of(config, data, context=context)
+    batch = choose_batch(config.training, shape, load, room=room_bytes(machine))
+    return _Desk(config, base, parents, machine, batch, tokenizer, data, exam)
 
 
 def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _Outcome:
     from hotshoe.train.baseline import remembered
+    from hotshoe.train.batch import settle_batch
     from hotshoe.train.facts import inputs_digest
     from hotshoe.train.lesson import Lesson
     from hotshoe.train.model import load_base, merged
@@ -160,7 +169,10 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
     inputs = inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents)
     keep = config.training.checkpoint_every_steps is not None
     with scratch_for(out, inputs, keep=keep, first=together.first) as scratch, tracked(out):
-        lesson = Lesson(adapted, tokenizer, desk.data, config, desk.machine, scratch, progress, examine)
+        batch = settle_batch(desk.batch, scratch)
+        lesson = Lesson(
+            adapted, tokenizer, desk.data, config, desk.machine, batch, scratch, progress, examine
+        )
         learned = recipe.learn(lesson)
     if learned.weights is not None and together.first:
         # What was sharded stays so: the adapter goes onto a base of this process alone.

@@ -97,7 +97,11 @@ class TrainingConfig(Section):
     epochs: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Passes over all rows; default 3."
     )
-    batch_rows: int = Field(default=4, ge=1, description="Rows in one forward pass.")
+    batch_rows: int = Field(
+        default=4,
+        ge=1,
+        description="Rows in one forward pass; where memory is short, fewer in more passes.",
+    )
     accumulate_batches: int = Field(default=1, ge=1, description="Forward passes in one optimizer step.")
     recompute: bool = Field(
         default=False,

@@ -9,6 +9,7 @@ from rich.text import Text
 from hotshoe.train.plan import Plan
 
 _NOTES_SHOWN = 8
+_ASIDE = {"rlhf": "drawing answers, learning the reward and evaluation"}
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -21,6 +22,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(Text(f"{note.code.lower()}  {note}", style="yellow"))
     if len(plan.notes) > _NOTES_SHOWN:
         console.print(Text(f"and {len(plan.notes) - _NOTES_SHOWN} more notes", style="yellow"))
+    if not plan.example:
+        return
     console.print(Text("\nThe first row; green is learned, the rest is read:", style="bold"))
     console.print(
         Text.assemble(*((piece.text, "green" if piece.learned else "dim") for piece in plan.example))
@@ -39,12 +42,26 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
     share = f"{plan.trainable_share:.2%} of {plan.parameters:,}"
     lines += [
         ("trainable", f"{plan.trainable:,} parameters, {share}, on {', '.join(plan.targets)}"),
-        ("learning", f"{plan.steps:,} steps, peak rate {plan.learning_rate:.2g}"),
         ("machine", f"{plan.machine.device}, {plan.machine.dtype}, CPU threads: {plan.machine.threads}"),
-        ("memory", f"about {plan.memory_bytes / 2**30:.1f} GiB"),
-        ("time", f"about {_duration(plan.seconds)}, evaluation aside"),
+    ]
+    if not plan.steps:
+        return [*lines, ("learning", "nothing: versions are combined")]
+    lines += [
+        ("learning", f"{plan.steps:,} steps, peak rate {plan.learning_rate:.2g}"),
+        ("batch", _batch(plan)),
+        (
+            "memory",
+            f"about {plan.memory_bytes / 2**30:.1f} GiB, of {plan.room_bytes / 2**30:.1f} there is room for",
+        ),
+        ("time", f"about {_duration(plan.seconds)}, {_ASIDE.get(plan.recipe, 'evaluation')} aside"),
     ]
     return lines
+
+
+def _batch(plan: Plan) -> str:
+    rows, passes = plan.batch.rows, plan.batch.passes
+    how = "at once" if passes == 1 else f"{rows} at once, {passes} times"
+    return f"{rows * passes} rows a step, {how}"
 
 
 def _duration(seconds: float) -> str:

@@ -46,8 +46,8 @@ def common_arguments(lesson: Lesson) -> dict[str, Any]:
         "output_dir": str(lesson.scratch),
         "max_steps": training.steps or -1,
         "num_train_epochs": training.epochs or 3.0,
-        "per_device_train_batch_size": training.batch_rows,
-        "gradient_accumulation_steps": training.accumulate_batches,
+        "per_device_train_batch_size": lesson.batch.rows,
+        "gradient_accumulation_steps": lesson.batch.passes,
         "learning_rate": learning_rate(lesson.config, lesson.model.config.hidden_size),
         "warmup_steps": training.warmup_share,
         "lr_scheduler_type": training.schedule,
@@ -98,6 +98,7 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
         learning_rate=float(trainer.args.learning_rate),
         trainable_parameters=trainable_parameters(trainer.model),
         dtype=lesson.machine.dtype,
+        batch=lesson.batch,
         checks=tuple(check.checks) if check else (),
         kept_step=best.step if best else int(trainer.state.global_step),
         weights=weights,
@@ -114,7 +115,7 @@ def watch(trainer: Any, lesson: Lesson, places: Sequence[str]) -> None:
 
     trainer.remove_callback(PrinterCallback)
     # The loader reads one batch ahead.
-    kept = lesson.config.training.accumulate_batches + 1
+    kept = lesson.batch.passes + 1
     remembering = _Remembering(trainer.data_collator, places, kept)
     trainer.data_collator = remembering
     trainer.add_callback(_watch(lesson.progress, remembering.rows))
@@ -131,7 +132,7 @@ def _advice(lesson: Lesson) -> str:
     longest = max((len(row.ids) for row in lesson.data.train.sequences), default=0)
     recompute = "" if training.recompute else "set training.recompute = true, then "
     return (
-        f"with {training.batch_rows} rows of up to {longest} tokens at once: {recompute}halve "
+        f"with {lesson.batch.rows} rows of up to {longest} tokens at once: {recompute}halve "
         "training.batch_rows and double training.accumulate_batches (the same steps), then lower "
         'lora.last_layers, then set quantize = "nf4"'
     )
