@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.lora import BASE_CONFIG, CONFIG, name_of, tensors, write_adapter
 
@@ -164,6 +166,49 @@ def test_patterns_that_would_take_minutes_to_match_are_refused(tmp_path: Path) -
     config = CONFIG | {"rank_pattern": {f"layers.{n}.q_proj": 4 for n in range(1000)}}
     inspection = inspect(write_adapter(tmp_path, config=config, weights=weights), None)
     assert [finding.code for finding in inspection.errors] == ["BAD_PATTERN"]
+
+
+def test_few_patterns_that_run_far_for_each_name_are_refused_too(tmp_path: Path) -> None:
+    deep = {name.replace("model.layers", "a." * 90 + "layers"): value for name, value in tensors().items()}
+    weights = {
+        name.replace("layers.1", f"layers.{layer}"): value
+        for layer in range(30)
+        for name, value in deep.items()
+        if "layers.1" in name
+    }
+    config = CONFIG | {"rank_pattern": {f".*{n}b": 4 for n in range(1000)}}
+    inspection = inspect(write_adapter(tmp_path, config=config, weights=weights), None)
+    assert [finding.code for finding in inspection.errors] == ["BAD_PATTERN"]
+
+
+def test_a_pattern_for_each_module_of_a_large_base_is_taken(tmp_path: Path) -> None:
+    weights = {
+        name.replace("layers.1", f"layers.{layer}"): value
+        for layer in range(280)
+        for name, value in tensors().items()
+        if "layers.1" in name
+    }
+    each = {name.removeprefix("base_model.model.").split(".lora_")[0]: 4 for name in weights}
+    config = CONFIG | {"rank_pattern": each | {".*q_proj": 4}}
+    assert inspect(write_adapter(tmp_path, config=config, weights=weights), None).errors == ()
+
+
+@pytest.mark.parametrize(("said", "code"), [(4, "RANK_MISMATCH"), (30_000, "RANK_TOO_HIGH")])
+def test_a_rank_that_would_fill_the_memory_is_refused_before_it_is_multiplied_out(
+    tmp_path: Path, said: int, code: str
+) -> None:
+    weights = {
+        name_of(0, "q_proj", "A"): np.ones((30_000, 1), np.float32),
+        name_of(0, "q_proj", "B"): np.ones((1, 30_000), np.float32),
+    }
+    folder = write_adapter(
+        tmp_path, config=CONFIG | {"r": said, "target_modules": ["q_proj"]}, weights=weights
+    )
+    tracemalloc.start()
+    inspection = inspect(folder, None)
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20, "the squares alone have gigabytes"
+    tracemalloc.stop()
+    assert [finding.code for finding in inspection.errors] == [code]
 
 
 def test_each_tensor_wrong_in_rank_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -31,6 +31,7 @@ _MAX_PATTERN_CHARACTERS = 256
 # vLLM and PEFT run these keys as regular expressions. With one quantifier at most, none nested and no
 # back-reference, no name of bounded length can make the match run away and stop the engine.
 _SAFE_PATTERN = re.compile(r"[\w\-.\\|^$()\[\]]*(?:[*+?][\w\-.\\|^$()\[\]]*)?")
+_QUANTIFIER = re.compile(r"[*+?]")
 
 _RESAVE = "train or save the adapter as a plain LoRA"
 
@@ -122,6 +123,19 @@ def config_findings(raw: Mapping[str, Any], *, max_rank: int | None) -> Iterator
     yield from _feature_findings(raw)
     if not numbers:
         yield from _limit_findings(raw, max_rank)
+
+
+def matching_steps(config: AdapterConfig, modules: Collection[str]) -> int:
+    """How many characters are looked at, at worst, where every pattern is matched with every module.
+
+    A key is tried behind each dot of the name; with a quantifier it may go to the end each time.
+    """
+    tries = sum(module.count(".") + 1 for module in modules)
+    walks = sum((module.count(".") + 1) * len(module) for module in modules)
+    return sum(
+        (key.count("|") + 1) * (walks if _QUANTIFIER.search(key) else tries)
+        for key in (*config.rank_pattern, *config.alpha_pattern)
+    )
 
 
 def _number_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hotshoe.registry.inspect.config import AdapterConfig, config_findings, parse_config, read_config
+from hotshoe.registry.inspect.config import (
+    MAX_RANK,
+    AdapterConfig,
+    config_findings,
+    matching_steps,
+    parse_config,
+    read_config,
+)
 from hotshoe.registry.inspect.factors import Pair, pair_findings, pair_up
 from hotshoe.registry.inspect.findings import Finding, Inspection, Malformed, Severity, error, shown, warning
 from hotshoe.registry.inspect.folder import CONFIG_FILE, WEIGHTS_FILE, folder_findings
@@ -17,6 +24,8 @@ from hotshoe.registry.inspect.tokenizer import tokenizer_findings
 T = TypeVar("T")
 
 _MAX_MATCHES = 2_000_000
+_MAX_STEPS = 100_000_000
+"""Of all these matches together, as `matching_steps` counts them: less than a second."""
 
 
 def inspect(
@@ -52,9 +61,9 @@ def inspect(
     if header is not None:
         pairs, wrong = pair_up(header.tensors)
         findings += wrong
-        config = _affordable(findings, config, len(pairs))
+        config = _affordable(findings, config, pairs)
         findings += pair_findings(pairs, config, base, served)
-    if config is not None and pairs and not _misshapen(findings):
+    if config is not None and pairs and _measurable(findings, pairs):
         findings += value_findings(folder / WEIGHTS_FILE, pairs, config)
     findings += tokenizer_findings(origin or folder, base.vocabulary if base else None)
     return Inspection(
@@ -95,9 +104,14 @@ def _base_shapes(findings: list[Finding], config: Mapping[str, Any] | None) -> B
     return shapes
 
 
-def _affordable(findings: list[Finding], config: AdapterConfig | None, pairs: int) -> AdapterConfig | None:
+def _affordable(
+    findings: list[Finding], config: AdapterConfig | None, pairs: list[Pair]
+) -> AdapterConfig | None:
     """The config, or None where matching its patterns would take minutes, here and in vLLM."""
-    if config is None or (len(config.rank_pattern) + len(config.alpha_pattern)) * pairs <= _MAX_MATCHES:
+    if config is None or (
+        (len(config.rank_pattern) + len(config.alpha_pattern)) * len(pairs) <= _MAX_MATCHES
+        and matching_steps(config, [pair.module for pair in pairs]) <= _MAX_STEPS
+    ):
         return config
     findings.append(
         error("BAD_PATTERN", CONFIG_FILE, "has more patterns than anyone needs", "use fewer patterns")
@@ -105,8 +119,14 @@ def _affordable(findings: list[Finding], config: AdapterConfig | None, pairs: in
     return None
 
 
-def _misshapen(findings: list[Finding]) -> bool:
-    return any(finding.code == "BAD_SHAPE" for finding in findings)
+def _measurable(findings: list[Finding], pairs: list[Pair]) -> bool:
+    """Whether the numbers can be read at a bounded cost: it grows with the square of the rank.
+
+    What is over has an error already, of the config's rank or of not being that.
+    """
+    return max(pair.rank for pair in pairs) <= MAX_RANK and not any(
+        finding.code == "BAD_SHAPE" for finding in findings
+    )
 
 
 def _errors_first(findings: list[Finding]) -> Iterator[Finding]:
