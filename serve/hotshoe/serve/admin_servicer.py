@@ -12,6 +12,7 @@ from hotshoe.serve.answering import Context, answering
 from hotshoe.serve.identity import Identity, require_admin
 from hotshoe.serve.refusals import Refusals
 from hotshoe.serve.tenants import ANYONE
+from hotshoe.serve.unreadable import require_readable
 from hotshoe.v1 import admin_pb2 as pb
 from hotshoe.v1 import admin_pb2_grpc
 from hotshoe.wire import admin_messages as messages
@@ -28,40 +29,40 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         self._refusals = refusals
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
-        async with self._permitted(context, "Status"):
+        async with self._permitted(request, context, "Status"):
             return messages.from_status(await self._administration.status())
 
     async def ListResidency(
         self, request: pb.ListResidencyRequest, context: Context
     ) -> pb.ListResidencyResponse:
-        async with self._permitted(context, "ListResidency"):
+        async with self._permitted(request, context, "ListResidency"):
             residency = self._administration.residency()
             return pb.ListResidencyResponse(adapters=map(messages.from_residency, residency))
 
     async def Warm(self, request: pb.WarmRequest, context: Context) -> AsyncIterator[pb.WarmResponse]:
-        async with self._permitted(context, "Warm"):
+        async with self._permitted(request, context, "Warm"):
             states = self._administration.warm(AdapterRef.parse(request.adapter))
             async with contextlib.aclosing(states):
                 async for warming in states:
                     yield messages.from_warming(warming)
 
     async def Pin(self, request: pb.PinRequest, context: Context) -> pb.PinResponse:
-        async with self._permitted(context, "Pin"):
+        async with self._permitted(request, context, "Pin"):
             version = await self._administration.pin(AdapterRef.parse(request.adapter))
             return pb.PinResponse(version=version.tag)
 
     async def Unpin(self, request: pb.UnpinRequest, context: Context) -> pb.UnpinResponse:
-        async with self._permitted(context, "Unpin"):
+        async with self._permitted(request, context, "Unpin"):
             version = await self._administration.unpin(AdapterRef.parse(request.adapter))
             return pb.UnpinResponse(version=version.tag)
 
     async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.EvictResponse:
-        async with self._permitted(context, "Evict"):
+        async with self._permitted(request, context, "Evict"):
             version = await self._administration.evict(AdapterRef.parse(request.adapter))
             return pb.EvictResponse(version=version.tag)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
-        async with self._permitted(context, "Watch"):
+        async with self._permitted(request, context, "Watch"):
             with self._administration.watching() as happenings:
                 # The caller knows by this that it misses nothing from here on.
                 await context.send_initial_metadata(())
@@ -69,19 +70,20 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
                     yield messages.from_happening(happening)
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
-        async with self._permitted(context, "Drain"):
+        async with self._permitted(request, context, "Drain"):
             return pb.DrainResponse(left=await self._administration.drain(request.seconds))
 
     async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
-        async with self._permitted(context, "Resume"):
+        async with self._permitted(request, context, "Resume"):
             await self._administration.resume()
             return pb.ResumeResponse()
 
     @contextlib.asynccontextmanager
-    async def _permitted(self, context: Context, method: str) -> AsyncIterator[None]:
+    async def _permitted(self, request: object, context: Context, method: str) -> AsyncIterator[None]:
         async with answering(context) as request_id:
             with self._refusals.noted(method, request_id):
                 self._require_operator(context)
+                require_readable(request)
                 yield
 
     def _require_operator(self, context: Context) -> None:

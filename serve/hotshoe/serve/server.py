@@ -8,9 +8,10 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from hotshoe.registry import Registry
 from hotshoe.serve.admin_servicer import AdminServicer
@@ -31,6 +32,7 @@ from hotshoe.serve.supervisor import SupervisedEngine, prove
 from hotshoe.serve.telemetry import Telemetry, telemetry
 from hotshoe.serve.tls import Certificate
 from hotshoe.serve.transport import listen, new_server
+from hotshoe.serve.unreadable import Registrar
 from hotshoe.v1 import admin_pb2, admin_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -93,14 +95,19 @@ async def _running(
     seen.watch(pool, catalog, admission)
     generation = Generation(engine, catalog, pool, admission, observers=seen.observers)
     server = new_server(config)
+    services: Any = Registrar(server)  # Generated code asks for no more of a server.
     inference_pb2_grpc.add_InferenceServicer_to_server(
-        InferenceServicer(generation, AdapterListing(registry, pool), identity, seen.refusals), server
+        InferenceServicer(generation, AdapterListing(registry, pool), identity, seen.refusals), services
     )
     rotation = Rotation(engine, admission, SERVICES)
-    health_pb2_grpc.add_HealthServicer_to_server(rotation.servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(rotation.servicer, services)
     administration = Administration(engine, pool, catalog, admission, seen.journal, seen.tally, rotation)
-    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(administration, identity, seen.refusals), server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    admin_pb2_grpc.add_AdminServicer_to_server(
+        AdminServicer(administration, identity, seen.refusals), services
+    )
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflected = reflection.aio.ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, services)  # type: ignore[no-untyped-call]
     address = listen(server, config.listen, certificate)
     await prove(engine)
     async with catalog.watching(), identity.watching(), _looked_after(engine, pool):
