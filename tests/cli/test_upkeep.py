@@ -37,3 +37,9 @@ def test_verify_shows_on_a_terminal_how_far_it_is(
     assert as_on_a_terminal.exit_code == 0
     assert ("100 %" in as_on_a_terminal.stderr) is shown
     assert "%" not in as_on_a_terminal.stdout + piped.output
+
+
+def test_verify_asks_back_where_nothing_was_ever_published(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["verify", "--registry", str(tmp_path / "mistyped")])
+    assert told.exit_code == 0
+    assert "nothing was ever published there; is that the registry you mean?" in told.stdout

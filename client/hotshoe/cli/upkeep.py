@@ -34,6 +34,9 @@ def verify(
         proof, place = opened.verify(head, progress), opened.url
     if as_json:
         print_json({"registry": place, "entries": proof.entries, "head": proof.head, "whole": True})
+    elif not proof.entries:
+        # Whole it is; but who verifies has a registry in mind in which there is something.
+        typer.echo(f"{place}: nothing was ever published there; is that the registry you mean?")
     else:
         typer.echo(f"{place}: {proof.entries} entries, all as they were written")
         if proof.head:
