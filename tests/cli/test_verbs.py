@@ -203,8 +203,11 @@ def test_what_needs_one_version_throws_no_dice_between_those_of_a_split(
 
 
 def test_what_a_stranger_wrote_cannot_drive_the_terminal(run: Run) -> None:
-    done(run("promote", "acme/support@v2", "prod", "--reason", "\x1b[2Jgone"))
+    done(run("promote", "acme/support@v2", "prod", "--reason", "\x1b[2Jgone\nstaging -> v1"))
     assert "\x1b" not in done(run("history", "acme/support"))
+    shown = done(run("show", "acme/support"))
+    assert "\x1b" not in shown
+    assert not any(line.startswith("staging") for line in shown.splitlines())
 
 
 # Tenants

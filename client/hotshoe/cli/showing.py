@@ -83,7 +83,9 @@ def show_adapter(state: AdapterState, *, as_json: bool) -> None:
     )
     for name, alias in sorted(state.aliases.items()):
         target = targets_text(alias.targets)
-        typer.echo(f"{name} -> {target}  etag {alias.etag}  {printable(alias.move.reason)}")
+        # On one line: a reason of two could pass for an alias of its own.
+        why = " ".join(printable(alias.move.reason).split())
+        typer.echo(f"{name} -> {target}  etag {alias.etag}  {why}")
 
 
 def show_version(state: VersionState, *, as_json: bool) -> None:
