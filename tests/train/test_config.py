@@ -48,8 +48,12 @@ def test_every_fault_is_told_at_once(folder: Path) -> None:
     [
         ({"lora": {"rank": 513}}, "lora.rank"),
         ({"lora": {"targets": "all"}}, "lora.targets"),
-        ({"lora": {"init": "pissa"}}, "vLLM refuses its adapters"),
+        ({"lora": {"init": "corda"}}, "a pass over data"),
         ({"lora": {"init": "random"}}, "none of default, gaussian, orthogonal"),
+        ({"lora": {"init": "pissa", "rank": 257}}, "ends at twice the rank, 514"),
+        ({"lora": {"init": "olora", "rank_pattern": {"q_proj": 300}}}, "ends at twice the rank, 600"),
+        ({"lora": {"init": "olora"}, "quantize": "nf4"}, "cannot give back exactly"),
+        ({"lora": {"init": "pissa"}, "recipe": "full"}, "cannot give back exactly"),
         ({"lora": {"rank_pattern": {"q_proj": 0}}}, "a rank is 1 to 512"),
         ({"lora": {"rslora": True, "alpha_pattern": {"q_proj": 8.0}}}, "does not go with patterns"),
         ({"lora": {"use_dora": True}}, "vLLM serves no DoRA"),

@@ -97,6 +97,7 @@ def test_two_processes_learn_what_one_learns_with_twice_the_rows(
         ("1", {}, "--fsdp_version 2"),
         ("2", {"recipe": "full"}, "only sft and pretrain"),
         ("2", {"quantize": "nf4"}, "none in few bits"),
+        ("2", {"lora": {"init": "pissa"}}, "changes the base's weights"),
         ("2", {"training": {"checkpoint_every_steps": 2}}, "leave training.check_every_steps"),
         ("2", {}, "shards on GPUs only"),
     ],

@@ -31,6 +31,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "rlhf": {"reward": {"metric": "f1", "answers": 2}, "training": QUICK | {"steps": 2}},
 }
 RUNS |= {
+    "sft from pissa": {"lora": {"init": "pissa", "rank": 5, "alpha": 9.0}},
+    "sft from olora": {"lora": {"init": "olora", "rank": 4, "rslora": True}},
+    "sft from mica": {"lora": {"init": "mica"}},
+    "dpo from pissa": {"lora": {"init": "pissa", "rank": 4, "rank_pattern": {"down_proj": 6}}},
+}
+RUNS |= {
     f"{recipe} in {bits}": RUNS[recipe] | {"quantize": bits}
     for recipe, bits in (
         ("sft", "nf4"),

@@ -97,6 +97,12 @@ class TrainConfig(Section):
             raise ValueError("training.check_every_steps: only sft and pretrain take a validation loss")
         if self.quantize and self.recipe in ("full", "merge"):
             raise ValueError(f"quantize: {self.recipe} needs the base's own weights; leave it out")
+        if self.lora.moves_base and (self.quantize or self.recipe in ("full", "merge")):
+            other = f"quantize = {self.quantize}" if self.quantize else f"recipe {self.recipe}"
+            raise ValueError(
+                f"lora.init {self.lora.init}: takes a part out of the base's weights, which {other} cannot "
+                "give back exactly; use default"
+            )
         if self.recipe == "full" and (self.parent or self.training.checkpoint_every_steps):
             raise ValueError("full: starts from the base and writes no checkpoints; leave both out")
         return self

@@ -32,8 +32,11 @@ class Machine:
         return getattr(torch, self.dtype)
 
 
-def detect(*, threads: int | None = None) -> Machine:
-    """Look at the machine, and set torch's thread count to what was asked or a trial finds fastest."""
+def detect(*, threads: int | None = None, exact: bool = False) -> Machine:
+    """Look at the machine, and set torch's thread count to what was asked or a trial finds fastest.
+
+    exact: compute in float32 even where bfloat16 is faster.
+    """
     import torch
 
     cuda = torch.cuda.is_available()
@@ -43,7 +46,7 @@ def detect(*, threads: int | None = None) -> Machine:
     cores = max(len(os.sched_getaffinity(0)) // processes().here, 1)
     found = threads or _fastest_threads(cores)
     torch.set_num_threads(found)
-    return Machine("cuda" if cuda else "cpu", "bfloat16" if bf16 else "float32", found)
+    return Machine("cuda" if cuda else "cpu", "bfloat16" if bf16 and not exact else "float32", found)
 
 
 def _bf16_pays_on_cpu() -> bool:

@@ -81,7 +81,8 @@ def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, sk
     from hotshoe.train.trainer import learning_rate
 
     check_trackers(config.training.trackers)
-    machine = detect(threads=config.training.threads)
+    # In bfloat16 what a beginning takes out of the base could not be given back exactly.
+    machine = detect(threads=config.training.threads, exact=config.lora.moves_base)
     tokenizer = load_tokenizer(base.folder)
     context = context_tokens(base.folder)
     data = prepare(

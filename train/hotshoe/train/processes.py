@@ -50,6 +50,10 @@ def check_sharding(config: TrainConfig, together: Processes) -> None:
         raise InvalidConfig(
             "FSDP: only sft and pretrain train on a sharded base, and none in few bits; use DDP"
         )
+    if config.lora.moves_base:
+        raise InvalidConfig(
+            f"FSDP: lora.init {config.lora.init} changes the base's weights; use default, or DDP"
+        )
     if config.training.check_every_steps or config.training.checkpoint_every_steps:
         raise InvalidConfig(
             "FSDP: leave training.check_every_steps and checkpoint_every_steps out, or use DDP"

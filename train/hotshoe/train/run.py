@@ -117,7 +117,8 @@ def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *
     from hotshoe.train.trackers import check_trackers
 
     check_trackers(config.training.trackers)
-    machine = detect(threads=config.training.threads)
+    # In bfloat16 what a beginning takes out of the base could not be given back exactly.
+    machine = detect(threads=config.training.threads, exact=config.lora.moves_base)
     tokenizer, context = load_tokenizer(base.folder), context_tokens(base.folder)
     data = prepare(
         config.data,
@@ -141,6 +142,7 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
     from hotshoe.train.facts import inputs_digest
     from hotshoe.train.lesson import Lesson
     from hotshoe.train.model import load_base, merged
+    from hotshoe.train.plain import keep_beginning, load_plain, write_plain
     from hotshoe.train.recipes import RECIPES
     from hotshoe.train.scratch import scratch_for
     from hotshoe.train.trackers import tracked
@@ -170,10 +172,17 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
     keep = config.training.checkpoint_every_steps is not None
     with scratch_for(out, inputs, keep=keep, first=together.first) as scratch, tracked(out):
         batch = settle_batch(desk.batch, scratch)
+        if config.lora.moves_base and together.first:
+            keep_beginning(adapted, scratch)
         lesson = Lesson(
             adapted, tokenizer, desk.data, config, desk.machine, batch, scratch, progress, examine
         )
         learned = recipe.learn(lesson)
+        if config.lora.moves_base and together.first:
+            write_plain(adapted, scratch)
+            # Two bases need not stand in memory at once.
+            del lesson, model, adapted
+            adapted = load_plain(lambda: load_base(desk.base.folder, desk.machine), scratch)
     if learned.weights is not None and together.first:
         # What was sharded stays so: the adapter goes onto a base of this process alone.
         adapted = recipe.begin(load_base(desk.base.folder, desk.machine), config, desk.parents)

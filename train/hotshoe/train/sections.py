@@ -14,6 +14,12 @@ MAX_RANK = 512
 """The largest `max_lora_rank` that vLLM knows (vllm/config/lora.py)."""
 
 
+MOVING_INITS = ("pissa", "olora")
+"""Ways to begin that take a part out of the base's weights; see hotshoe.train.plain."""
+
+INITS = ("default", "gaussian", "orthogonal", "mica", *MOVING_INITS)
+
+
 class DataConfig(Section):
     """Which rows to learn from, and which to be measured on."""
 
@@ -67,22 +73,38 @@ class LoraConfig(Section):
         default_factory=dict, description="Other ranks by module name, such as {down_proj = 32}."
     )
     alpha_pattern: dict[str, float] = Field(default_factory=dict, description="Other alphas by module name.")
-    init: str = Field(default="default", description="How A begins: default, gaussian or orthogonal.")
+    init: str = Field(
+        default="default",
+        description="How the adapter begins: default, gaussian, orthogonal, mica; or pissa, olora, which "
+        "end as a plain LoRA of twice the rank.",
+    )
 
     @field_validator("init")
     @classmethod
     def _served(cls, name: str) -> str:
-        if name in ("pissa", "olora", "corda", "loftq"):
-            raise ValueError(f"{name} changes the base's weights, so vLLM refuses its adapters; use default")
-        if name not in ("default", "gaussian", "orthogonal"):
-            raise ValueError(f"{name!r} is none of default, gaussian, orthogonal")
+        if name in ("corda", "loftq", "eva", "lora_ga"):
+            raise ValueError(
+                f"{name} begins from a pass over data or a quantized base, which no recipe makes"
+            )
+        if name not in INITS:
+            raise ValueError(f"{name!r} is none of {', '.join(INITS)}")
         return name
+
+    @property
+    def moves_base(self) -> bool:
+        """Does it begin with a part of the base's own weights, which it must give back?"""
+        return self.init in MOVING_INITS
 
     @model_validator(mode="after")
     def _patterns_can_be_served(self) -> Self:
         for name, rank in self.rank_pattern.items():
             if not 1 <= rank <= MAX_RANK:
                 raise ValueError(f"rank_pattern.{name} = {rank}: a rank is 1 to {MAX_RANK}")
+        highest = max(self.rank, *self.rank_pattern.values(), 0)
+        if self.moves_base and 2 * highest > MAX_RANK:
+            raise ValueError(
+                f"init {self.init} ends at twice the rank, {2 * highest}; vLLM takes {MAX_RANK}: halve it"
+            )
         if self.rslora and (self.rank_pattern or self.alpha_pattern):
             raise ValueError("rslora does not go with patterns: peft scales each module by the common rank")
         return self

@@ -22,7 +22,14 @@ def shape_of(
     model = empty_base(base.folder)
     total = sum(parameter.numel() for parameter in model.parameters())
     like = parents[0].folder if config.parent else None
-    adapted = add_adapter(model, config.lora, seed=config.training.seed, like=like)
+    # However it begins, the shape is the same, and here are no weights to begin from.
+    plain = config.lora.model_copy(update={"init": "default"})
+    adapted = add_adapter(model, plain, seed=config.training.seed, like=like)
+    if config.lora.init == "mica":
+        # MiCA (peft 0.21) leaves B as it begins.
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.requires_grad_(False)
     layers = int(model.config.num_hidden_layers)
     trained = trainable_parameters(adapted)
     if config.recipe == "full":
