@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,45 @@ def test_a_version_for_another_base_is_refused_and_both_are_named(
         version = smuggle(registry, tiny_adapter("sound", 402), SUPPORT, other, tiny.ALL_LINEAR)
         with pytest.raises(BaseMismatch, match=r"other.*tiny"):
             Shelf(registry, facts(tiny_base)).take(version)
+
+
+def _trained_with(template: str) -> dict[str, str]:
+    return {"chat_template_sha256": hashlib.sha256(template.encode()).hexdigest()}
+
+
+@pytest.mark.parametrize("training", [{}, _trained_with("{{ ours }}"), {"chat_template_sha256": 3}])
+def test_a_version_of_the_servers_own_chat_template_or_of_none_is_taken_without_a_word(
+    tiny_base: Path,
+    tiny_adapter: Callable[..., Path],
+    tmp_path: Path,
+    training: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours = replace(facts(tiny_base), template_sha256=_trained_with("{{ ours }}")["chat_template_sha256"])
+    with open_registry(tmp_path / "registry", cache=tmp_path / "cache") as registry:
+        version = smuggle(
+            registry, tiny_adapter("sound", 403), SUPPORT, BASE, tiny.ALL_LINEAR, training=training
+        )
+        Shelf(registry, ours, same_template=True).take(version)
+    assert not caplog.messages
+
+
+def test_a_version_of_another_chat_template_is_told_in_the_log_or_refused_if_the_operator_wants_that(
+    tiny_base: Path, tiny_adapter: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = replace(facts(tiny_base), template_sha256=_trained_with("{{ ours }}")["chat_template_sha256"])
+    with open_registry(tmp_path / "registry", cache=tmp_path / "cache") as registry:
+        version = smuggle(
+            registry,
+            tiny_adapter("sound", 404),
+            SUPPORT,
+            BASE,
+            tiny.ALL_LINEAR,
+            training=_trained_with("{{ theirs }}"),
+        )
+        Shelf(registry, ours).take(version)
+        assert any(
+            "acme/support@v1 was trained with another chat template" in each for each in caplog.messages
+        )
+        with pytest.raises(Unservable, match=r"another chat template .* without --same-template"):
+            Shelf(registry, ours, same_template=True).take(version)

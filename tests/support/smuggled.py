@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,13 @@ from hotshoe.registry.values import Publication
 
 
 def smuggle(
-    registry: Registry, folder: Path, name: AdapterName, base: Base, targets: tuple[str, ...]
+    registry: Registry,
+    folder: Path,
+    name: AdapterName,
+    base: Base,
+    targets: tuple[str, ...],
+    *,
+    training: Mapping[str, object] | None = None,
 ) -> Version:
     """Publish as somebody does who may write to the store and does not use our publish."""
     with registry.store.staging() as staging:
@@ -27,7 +34,7 @@ def smuggle(
             data = copy.read_bytes()
             files[path.name] = Staged(copy, len(data), hashlib.sha256(data).hexdigest())
         entries = tuple(FileEntry(path, each.size, each.sha256) for path, each in files.items())
-        manifest = Manifest(str(name), base, 8, 16.0, targets, entries)
+        manifest = Manifest(str(name), base, 8, 16.0, targets, entries, training or {})
         draft = Draft(manifest, {**files, MANIFEST_PATH: manifest.canonical()})
         publication = Publication("mallory", "past inspection", datetime.now(UTC), manifest.sha256)
         return add_version(registry.store, name, draft, publication)

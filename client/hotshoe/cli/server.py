@@ -67,6 +67,16 @@ def serve(
     drain_seconds: Annotated[
         float | None, typer.Option(help="How long answers may finish after SIGTERM. Default: 30.")
     ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pin", metavar="ORG/NAME[@X]", help="Keep it loaded, following its alias; repeatable."
+        ),
+    ] = None,
+    same_template: Annotated[
+        bool,
+        typer.Option("--same-template", help="Refuse versions trained with another chat template."),
+    ] = False,
     tenants: Annotated[
         Path | None,
         typer.Option("--tenants", metavar="FILE", help="Who may call, with what. Default: anybody."),
@@ -128,6 +138,8 @@ def serve(
         "threads": threads,
         "silence_seconds": silence_seconds,
         "drain_seconds": drain_seconds,
+        "pin": tuple(pin) if pin else None,
+        "same_template": same_template or None,
         "tenants": tenants,
         "allow_open": allow_open or None,
         "tls": TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,

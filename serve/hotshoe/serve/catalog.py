@@ -67,13 +67,19 @@ class Catalog:
         session: keeps a caller on one side of an alias that splits. Raises AdapterNotFound,
         VersionNotFound, AliasNotFound or RegistryUnavailable.
         """
-        ref = AdapterRef(ref.adapter, ref.selector or Alias(DEFAULT_ALIAS))
+        ref = _complete(ref)
         targets = self._known.get(ref)
         if targets is None:
             targets = await self._ask(ref)
         else:
             self._known.move_to_end(ref)
         return choose(targets, session).version
+
+    async def versions(self, ref: AdapterRef) -> tuple[Version, ...]:
+        """All versions that answer `ref` now: several where an alias splits. Raises as `resolve`."""
+        ref = _complete(ref)
+        targets = self._known.get(ref) or await self._ask(ref)
+        return tuple(_versions(targets))
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -228,6 +234,10 @@ class Catalog:
         for version in [*self._draining]:
             if await self._pool.retire(version):
                 self._draining.discard(version)
+
+
+def _complete(ref: AdapterRef) -> AdapterRef:
+    return AdapterRef(ref.adapter, ref.selector or Alias(DEFAULT_ALIAS))
 
 
 def _versions(targets: Targets) -> Iterable[Version]:

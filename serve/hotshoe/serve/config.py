@@ -8,7 +8,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from hotshoe.adapter.errors import AddressInUse, InvalidConfig
+from hotshoe.adapter.errors import AddressInUse, HotshoeError, InvalidConfig
+from hotshoe.adapter.reference import AdapterRef
 from hotshoe.serve.tls import TlsFiles
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -30,6 +31,8 @@ class ServeConfig:
     context_tokens: prompt plus answer; None takes the base's own, bounded by kv_cache_bytes.
     sequences: answers in one step. threads: the engine's compute threads. silence_seconds: an engine that
     gives no sign of life for longer, between two steps, is killed and started again.
+    pin: adapters, as `org/name[@selector]`, whose versions stay loaded, whatever their aliases move to.
+    same_template: refuse versions that were trained with another chat template than the base has here.
     tenants: the file that says who may call (see hotshoe.serve.tenants_file); None asks nobody.
     allow_open: listen beyond this machine although nobody has to identify themselves.
     metrics: `HOST:PORT` where Prometheus asks over HTTP; None answers it nowhere.
@@ -56,6 +59,8 @@ class ServeConfig:
     silence_seconds: float = SILENCE_SECONDS
     drain_seconds: float = 30.0
     max_message_bytes: int = 4 << 20
+    pin: tuple[str, ...] = ()
+    same_template: bool = False
     tenants: Path | None = None
     allow_open: bool = False
     max_streams: int = 1024
@@ -78,6 +83,7 @@ class ServeConfig:
             )
         if self.metrics is not None:
             parse_address(self.metrics)
+        _ = self.pinned_refs  # For what it raises.
         if self.max_rank not in RANKS:
             raise InvalidConfig(f"max_rank is {self.max_rank}: choose one of {', '.join(map(str, RANKS))}")
         _at_least("slots", self.slots, 1)
@@ -92,6 +98,14 @@ class ServeConfig:
         _at_least("drain_seconds", self.drain_seconds, 0)
         if self.context_tokens is not None:
             _at_least("context_tokens", self.context_tokens, 16)
+
+    @property
+    def pinned_refs(self) -> tuple[AdapterRef, ...]:
+        """`pin`, parsed."""
+        try:
+            return tuple(AdapterRef.parse(each) for each in self.pin)
+        except HotshoeError as error:
+            raise InvalidConfig(f"pin: {error.message}") from error
 
 
 def parse_address(address: str) -> tuple[str, int]:

@@ -18,6 +18,7 @@ class EngineFacts:
     base_config: the base's config.json, for the shapes that adapters must have; empty where there is none.
     context_tokens: prompt plus output at most. slots: adapters active in one step at most.
     max_rank: the largest LoRA rank a slot holds. number_bytes: what one weight takes of its memory.
+    template_sha256: of the chat template's text; empty where nothing is known of it.
     """
 
     base: Base
@@ -27,6 +28,7 @@ class EngineFacts:
     max_rank: int
     base_config: Mapping[str, Any] = field(default_factory=dict)
     number_bytes: int = 4
+    template_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

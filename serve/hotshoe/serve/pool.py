@@ -160,6 +160,11 @@ class AdapterPool:
                 )
             self._stock.slots = slots.pin(version.engine_name, pinned=True)
 
+    def pinned(self, version: Version) -> bool:
+        """Whether a version is loaded and stays so."""
+        held = self._stock.slots.held.get(version.engine_name)
+        return held is not None and held.pinned
+
     def unpin(self, version: Version) -> None:
         """Let a version go when its place is needed; one that is not pinned stays as it is."""
         self._stock.slots = self._stock.slots.pin(version.engine_name, pinned=False)

@@ -25,6 +25,7 @@ from hotshoe.serve.generation import Generation
 from hotshoe.serve.identity import OpenDoor, TenantsFile
 from hotshoe.serve.inference_servicer import InferenceServicer
 from hotshoe.serve.listing import AdapterListing
+from hotshoe.serve.pins import Pins
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.rotation import Rotation
 from hotshoe.serve.shelf import Shelf
@@ -82,7 +83,7 @@ async def _running(
     hurry: asyncio.Event,
 ) -> AsyncIterator[Running]:
     identity = TenantsFile(config.tenants) if config.tenants else OpenDoor()
-    shelf = Shelf(registry, engine.facts)
+    shelf = Shelf(registry, engine.facts, same_template=config.same_template)
     pool = AdapterPool(
         engine,
         shelf,
@@ -110,7 +111,8 @@ async def _running(
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, services)  # type: ignore[no-untyped-call]
     address = listen(server, config.listen, certificate)
     await prove(engine)
-    async with catalog.watching(), identity.watching(), _looked_after(engine, pool):
+    pins = Pins(config.pinned_refs, catalog, pool)
+    async with catalog.watching(), identity.watching(), _looked_after(engine, pool), pins.kept():
         await server.start()
         log.info("serving %s on %s", engine.facts.base, address)
         try:

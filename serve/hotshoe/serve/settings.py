@@ -75,6 +75,10 @@ def _value(name: str, value: object, kinds: tuple[type, ...], folder: Path) -> A
             raise InvalidConfig(f"{name} needs certificate and key: {error}") from error
     if Path in kinds and isinstance(value, str):
         return folder / Path(value).expanduser()
+    if tuple in kinds:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise InvalidConfig(f'{name} is {value!r}: write a list of texts, ["..."]')
+        return tuple(value)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) not in kinds:
@@ -85,5 +89,5 @@ def _value(name: str, value: object, kinds: tuple[type, ...], folder: Path) -> A
 
 def _kinds(hint: object) -> tuple[type, ...]:
     """The types that a field takes, None left out."""
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (typing.get_origin(hint) or hint,)
     return tuple(each for each in parts if isinstance(each, type) and each is not types.NoneType)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
 from hotshoe.adapter.errors import BaseMismatch, Unservable
+from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.version import Version
 from hotshoe.registry import Registry
 from hotshoe.registry.inspect import WEIGHTS_FILE, inspect
@@ -13,13 +15,17 @@ from hotshoe.registry.inspect.header import read_header
 from hotshoe.serve.engine import EngineFacts
 from hotshoe.serve.fetching import Taken
 
+log = logging.getLogger(__name__)
+
 
 class Shelf:
     """Hands the pool verified and inspected folders. Blocking: call it in a thread."""
 
-    def __init__(self, registry: Registry, facts: EngineFacts) -> None:
+    def __init__(self, registry: Registry, facts: EngineFacts, *, same_template: bool = False) -> None:
+        """same_template: refuse versions that were trained with another chat template than the engine's."""
         self._registry = registry
         self._facts = facts
+        self._same_template = same_template
 
     def take(self, version: Version) -> Taken:
         """The version's verified, immutable folder, there until it is given back.
@@ -38,6 +44,7 @@ class Shelf:
                 f"{version} has rank {manifest.rank}, and this server's slots hold {self._facts.max_rank}: "
                 f"serve with --max-rank {manifest.rank} or more, or train with a lower rank"
             )
+        self._compare_templates(version, manifest)
         folder = self._registry.fetch(version)
         try:
             # Once more: whoever may write to the registry need not have come through our publish.
@@ -51,6 +58,22 @@ class Shelf:
     def give_back(self, version: Version) -> None:
         """The folder of one `take` is not needed any more: the registry's cache may drop it."""
         self._registry.release(version)
+
+    def _compare_templates(self, version: Version, manifest: Manifest) -> None:
+        """Warn, or raise Unservable, where chats would reach the adapter in another form than in training."""
+        trained, ours = manifest.training.get("chat_template_sha256"), self._facts.template_sha256
+        if not isinstance(trained, str) or not trained or not ours or trained == ours:
+            return
+        difference = (
+            f"{version} was trained with another chat template ({trained[:12]}) than this server's base has "
+            f"({ours[:12]}): chats reach it in a form that it never saw; train it for this base as it is here"
+        )
+        if self._same_template:
+            raise Unservable(
+                f"{difference}, or serve without --same-template",
+                details={"adapter": str(version.adapter), "version": version.tag},
+            )
+        log.warning("%s", difference)
 
     def _size(self, folder: Path) -> int:
         # Stored in half the precision it may be, but the engine keeps everything in its own.
