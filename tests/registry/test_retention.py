@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from support.adapters import SUPPORT, ref
@@ -12,7 +15,15 @@ from support.desk import Desk
 from hotshoe.adapter.errors import InvalidRequest, VersionNotFound
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import Move, Registry
+from hotshoe.registry.cache import Cache
+from hotshoe.registry.knowledge import Knowledge
+from hotshoe.registry.local import LocalStore
+from hotshoe.registry.recollection import Recollection
 from hotshoe.registry.retention import Retention, collect, expired
+from hotshoe.registry.store import Refs
+from hotshoe.registry.values import Publication
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -93,6 +104,38 @@ def test_what_is_promoted_during_a_collection_stays_and_the_others_go(five: Desk
     assert [version.number for version in collected.versions] == [4]
     assert collected.freed_bytes > 4000
     five.registry.fetch(five.registry.resolve(ref("acme/support@staging")))
+
+
+class Hasty(LocalStore):
+    """A store in which somebody lets v1 go right after the refs, or the publications, were read."""
+
+    def __init__(self, folder: Path, after: str) -> None:
+        super().__init__(folder)
+        self._after = after
+
+    def refs(self, adapter: AdapterName) -> Refs:
+        return self._letting_go("refs", super().refs(adapter))
+
+    def publications(self, adapter: AdapterName) -> Mapping[str, Publication]:
+        return self._letting_go("publications", super().publications(adapter))
+
+    def _letting_go(self, what: str, told: T) -> T:
+        if what == self._after:
+            self._after = ""
+            self.retire(SUPPORT, 1)
+            self.sweep()
+        return told
+
+
+@pytest.mark.parametrize("after", ["refs", "publications"])
+def test_a_version_that_is_let_go_while_it_is_listed_is_no_alarm(
+    desk: Desk, tmp_path: Path, after: str
+) -> None:
+    desk.publish(1), desk.publish(2)
+    hasty = Hasty(Path(desk.registry.url), after)
+    known = Knowledge(hasty, Recollection(tmp_path / "known", hasty.url), fresh_seconds=0)
+    with Registry(hasty, known, Cache(tmp_path / "other-cache")) as registry:
+        assert [state.version.number for state in registry.show(SUPPORT).versions] == [2]
 
 
 def test_keeping_nothing_is_refused() -> None:

@@ -10,7 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from hotshoe.adapter.errors import HotshoeError, InvalidRequest, Refused, RegistryUnavailable, Tampered
+from hotshoe.adapter.errors import (
+    HotshoeError,
+    InvalidRequest,
+    Refused,
+    RegistryUnavailable,
+    Tampered,
+    VersionNotFound,
+)
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.adapter.version import Version
@@ -144,7 +151,7 @@ class Reader:
     def show(self, name: AdapterName) -> AdapterState:
         """Everything about one adapter; AdapterNotFound."""
         refs = self.store.refs(name)
-        versions = tuple(self._states(refs, self.store.publications(name)))
+        versions = tuple(self._states(refs))
         heads = {alias: self._known.head(refs, alias) for alias in sorted(refs.aliases)}
         return AdapterState(
             name, versions, {alias: AliasState(move) for alias, move in heads.items() if move and move.to}
@@ -222,12 +229,21 @@ class Reader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _states(self, refs: Refs, publications: Mapping[str, Publication]) -> Iterator[VersionState]:
+    def _states(self, refs: Refs) -> Iterator[VersionState]:
+        publications = self.store.publications(refs.adapter)
         for number in refs.versions:
-            version = self._known.version(refs, number)
-            if version.commit not in publications:
-                raise Tampered(f"{version} is none that was published: `hotshoe verify` tells what was moved")
-            yield VersionState(version, self.manifest(version), publications[version.commit])
+            try:
+                yield self._state(refs, number, publications)
+            except (Tampered, VersionNotFound):
+                # Let go since the refs were read: nobody did wrong, it is just not there any more.
+                if number in self.store.refs(refs.adapter).versions:
+                    raise
+
+    def _state(self, refs: Refs, number: int, publications: Mapping[str, Publication]) -> VersionState:
+        version = self._known.version(refs, number)
+        if version.commit not in publications:
+            raise Tampered(f"{version} is none that was published: `hotshoe verify` tells what was moved")
+        return VersionState(version, self.manifest(version), publications[version.commit])
 
     def _named(self, ref: AdapterRef, refs: Refs) -> tuple[Target, ...]:
         selector = ref.selector or Alias(DEFAULT_ALIAS)

@@ -136,6 +136,20 @@ def test_a_version_that_is_let_go_while_it_is_promoted_is_back_when_that_is_done
     mine.registry.verify()
 
 
+def test_a_version_that_is_let_go_while_it_is_listed_is_no_alarm(
+    hub: HubServer, open_desk: Callable[[], Desk]
+) -> None:
+    mine, other = open_desk(), open_desk()
+    for seed in (1, 2):
+        mine.publish(seed)
+
+    def let_go_before_the_second_look() -> None:
+        hub.interleave("GET", "/refs", lambda: other.registry.store.retire(SUPPORT, 1))
+
+    hub.interleave("GET", "/refs", let_go_before_the_second_look)
+    assert [state.version.number for state in mine.registry.show(SUPPORT).versions] == [2]
+
+
 def test_a_move_whose_last_look_fails_has_happened(
     hub: HubServer, desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
