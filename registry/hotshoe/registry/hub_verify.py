@@ -9,16 +9,30 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 
-from hotshoe.adapter.errors import Tampered, VersionNotFound
+from hotshoe.adapter.errors import RegistryUnavailable, Tampered, VersionNotFound
 from hotshoe.adapter.manifest import MANIFEST_PATH
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry.store import Refs, Store
 from hotshoe.registry.values import Move
 
+_ATTEMPTS = 10
+
 
 def verify(store: Store, adapter: AdapterName) -> int:
     """Return how many versions and moves were checked; raise Tampered at the first bad one."""
-    refs = store.refs(adapter)
+    for _ in range(_ATTEMPTS):
+        refs = store.refs(adapter)
+        try:
+            return _verified(store, refs)
+        except Tampered:
+            # It is asked in many requests; what was let go or moved between two of them is no wrong.
+            if store.refs(adapter) == refs:
+                raise
+    raise RegistryUnavailable(f"{adapter} changes all the time: verify it again when less is done to it")
+
+
+def _verified(store: Store, refs: Refs) -> int:
+    adapter = refs.adapter
     _verify_versions(store, refs)
     logs = {alias: store.moves(adapter, alias) for alias in refs.aliases}
     for alias, log in logs.items():
