@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -355,3 +357,32 @@ async def test_while_the_registry_cannot_be_watched_aliases_stay_as_they_are(
         assert await server.now() == "acme/support@v1"
         registry.fault = None
         await server.answers_with("@v2")
+
+
+async def test_a_move_is_followed_while_callers_keep_every_thread_waiting_for_a_slow_registry(
+    registry: Unsteady,
+) -> None:
+    loop, go = asyncio.get_running_loop(), threading.Event()
+
+    def wait() -> None:
+        go.wait(PATIENCE_SECONDS)
+
+    loop.set_default_executor(ThreadPoolExecutor(2))
+    try:
+        async with watching(registry) as watched:
+            assert (await watched.use()).endswith("v1")
+            registry.before_answering = wait
+            asking = [
+                asyncio.create_task(watched.now(text))
+                for text in ("globex/legal@v1", "globex/legal@prod", "acme/support@v3")
+            ]
+            await asyncio.sleep(0.05)
+            registry.promote(SUPPORT, "prod", 2)
+            began = time.monotonic()
+            await watched.answers_with("v2")
+            assert time.monotonic() - began < 2
+            go.set()
+            await asyncio.gather(*asking)
+    finally:
+        go.set()
+        loop.set_default_executor(ThreadPoolExecutor())

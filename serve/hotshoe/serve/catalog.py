@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
 from hotshoe.adapter.errors import HotshoeError, NotFound, Refused
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef, Alias
@@ -29,7 +32,11 @@ LONGEST_RETRY_SECONDS = 30.0
 MISSED_SECONDS = 1.0
 """How long a name that is not there is not looked for again: on the Hub each look is one of few requests."""
 
+WATCHERS = 2
+
 Targets = tuple[Target, ...]
+Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
 
 
 class Catalog:
@@ -60,6 +67,8 @@ class Catalog:
         self._draining: set[Version] = set()
         self._stuck: dict[AdapterRef, HotshoeError] = {}
         self._heard_at = time.monotonic()
+        # Of its own: callers may ask a slow registry for so many names that nobody else gets a thread.
+        self._threads = ThreadPoolExecutor(WATCHERS, thread_name_prefix="watch registry")
 
     async def resolve(self, ref: AdapterRef, *, session: str | None = None) -> Version:
         """The version that answers `ref` now; the alias `prod` where it has no selector.
@@ -85,12 +94,13 @@ class Catalog:
     async def watching(self) -> AsyncIterator[None]:
         """Follow the registry until the block ends."""
         # Of no adapter yet: on the Hub, the cursor of all of them would cost a request for each.
-        _, cursor = await asyncio.to_thread(self._registry.changes, None, frozenset())
+        _, cursor = await self._in_thread(self._registry.changes, None, frozenset())
         tasks = [asyncio.create_task(self._watch(cursor), name="watch registry")]
         try:
             yield
         finally:
             await _cancel([*tasks, *self._following.values(), *self._asking.values()])
+            self._threads.shutdown(wait=False)
 
     def stuck(self) -> dict[AdapterRef, HotshoeError]:
         """Aliases that moved to a version which cannot be loaded, so that the old one still answers."""
@@ -157,7 +167,7 @@ class Catalog:
 
     async def _look(self, cursor: str) -> str:
         watched = frozenset(self._watched)
-        changes, cursor = await asyncio.to_thread(self._registry.changes, cursor, watched)
+        changes, cursor = await self._in_thread(self._registry.changes, cursor, watched)
         moved = {AdapterRef(each.adapter, Alias(each.alias)) for each in changes if each.alias}
         # Asked for while the registry was looking elsewhere: a move in between was told to nobody.
         if missed := self._watched - watched:
@@ -209,7 +219,7 @@ class Catalog:
 
     async def _switch(self, ref: AdapterRef) -> None:
         # A move is told once: what was known before it, believed again in an outage, would lose it.
-        new = await asyncio.to_thread(self._registry.targets, ref, fresh=True)
+        new = await self._in_thread(self._registry.targets, ref, fresh=True)
         if self._known.get(ref) in (None, new):
             return
         for target in new:
@@ -220,6 +230,12 @@ class Catalog:
             now, before = targets_text(new), targets_text(old)
             self._journal.moved(ref, now=now, before=before)
             log.info("%s now answers with %s, was %s", ref, now, before)
+
+    async def _in_thread(
+        self, ask: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> Answer:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, functools.partial(ask, *arguments, **named))
 
     def _forget(self, ref: AdapterRef) -> None:
         self._stuck.pop(ref, None)
