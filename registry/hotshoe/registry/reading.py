@@ -235,9 +235,9 @@ class Reader:
             try:
                 yield self._state(refs, number, publications)
             except (Tampered, VersionNotFound):
-                # Let go since the refs were read: nobody did wrong, it is just not there any more.
+                # Let go since the refs were read, which is no wrong; or for a moment only, on the Hub.
                 if number in self.store.refs(refs.adapter).versions:
-                    raise
+                    yield self._state(refs, number, self.store.publications(refs.adapter))
 
     def _state(self, refs: Refs, number: int, publications: Mapping[str, Publication]) -> VersionState:
         version = self._known.version(refs, number)

@@ -157,6 +157,25 @@ def test_a_version_that_is_let_go_while_it_is_looked_at_is_no_alarm(
     assert look(mine.registry) == 1
 
 
+def test_a_version_that_was_let_go_for_a_moment_is_listed(
+    hub: HubServer, open_desk: Callable[[], Desk]
+) -> None:
+    mine, other = open_desk(), open_desk()
+    first, _ = mine.publish(1), mine.publish(2)
+    tags = hub.repos[str(SUPPORT)].tags
+
+    def comes_back() -> None:
+        tags["v1"] = first.commit
+
+    def goes() -> None:
+        del tags["v1"]
+        hub.interleave("GET", "/commits/main", comes_back)
+
+    hub.interleave("GET", "/refs", lambda: hub.interleave("GET", "/refs", goes))
+    assert mine.registry.show(SUPPORT).versions[0].version == first
+    assert other.registry.resolve(ref("acme/support@v1")) == first
+
+
 def test_a_move_whose_last_look_fails_has_happened(
     hub: HubServer, desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
