@@ -1,4 +1,8 @@
-"""What an answer must look like, as a caller demands it."""
+"""What an answer must look like, as a caller demands it.
+
+What a structure costs is bounded where it is followed (hotshoe.serve.structures). What is refused here is
+known to take too much, and the message says of what.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,15 @@ from dataclasses import dataclass
 from hotshoe.adapter.errors import InvalidRequest
 
 DEEPEST_SCHEMA = 64
-"""Levels of objects and lists in a JSON schema. The time that it takes to read grows with their cube, and
-everybody waits for it: 8 ms at 64, half a minute at 1,000."""
+"""Levels of objects and lists in a JSON schema. The time that it takes to read grows with their cube: 8 ms
+at 64, half a minute at 1,000."""
 
 MOST_REPETITIONS = 512
 MOST_NESTED_REPETITIONS = 32
 MOST_OPTIONAL = 64
 """Of a regular expression; measured with xgrammar and 49,000 tokens. `[a-z]{0,500}` is compiled in 0.4 s and
-costs nothing a token; `([a-z]{0,15} ?){0,15}` costs the engine, and so everybody, 0.65 s a token; `a?` 256
-times takes 11 s to compile, and the cube of how often."""
+costs nothing a token; `([a-z]{0,15} ?){0,15}` costs 0.65 s a token; `a?` 256 times takes 11 s to compile, and
+the cube of how often."""
 
 _REPEATED = re.compile(r"\{(\d{1,9})(?:,(\d{0,9}))?\}")
 
@@ -51,6 +55,8 @@ class Regex:
 
     def __post_init__(self) -> None:
         _bounded("regex", self.pattern, 4 << 10)
+        if "\0" in self.pattern:
+            raise InvalidRequest("regex has a NUL character, which nothing can match: leave it out")
         check_regex("regex", self.pattern)
 
 
@@ -79,7 +85,7 @@ Structure = JsonSchema | Regex | Grammar | Choice
 
 
 def check_regex(what: str, pattern: str) -> None:
-    """Raise InvalidRequest for repetitions that others would pay for; whether it is sound is not judged."""
+    """Raise InvalidRequest for repetitions that take too long; whether it is sound is not judged."""
     nested, most, optional = _repetitions(pattern)
     if most > MOST_REPETITIONS or nested > MOST_NESTED_REPETITIONS or optional > MOST_OPTIONAL:
         raise InvalidRequest(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import warnings
@@ -34,6 +35,7 @@ with warnings.catch_warnings():
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+    from hotshoe.serve.structures.judging import followed
     from hotshoe.serve.vllm_core import Core
     from hotshoe.serve.vllm_params import chunks_of, params_of
     from hotshoe.serve.vllm_start import SHUTDOWN_SECONDS, start_llm
@@ -74,6 +76,7 @@ class VllmEngine:
             max_rank=config.max_rank,
             base_config=json.loads((config.folder / "config.json").read_bytes()),
             number_bytes=llm.model_config.dtype.itemsize,
+            template_sha256=_sha256(getattr(self._tokenizer, "chat_template", None)),
         )
 
     @property
@@ -149,12 +152,13 @@ class VllmEngine:
         with _translated():
             tokens = {"prompt_token_ids": list(prompt)}
             params = params_of(sampling, self._defaults)
-            stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
-            # Without aclose() a reader that stops early leaves the request running in the engine.
-            async with contextlib.aclosing(stream):
-                async for output in stream:
-                    for chunk in chunks_of(output, sampling):
-                        yield chunk
+            async with followed(sampling.structure, self._judge):
+                stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
+                # Without aclose() a reader that stops early leaves the request running in the engine.
+                async with contextlib.aclosing(stream):
+                    async for output in stream:
+                        for chunk in chunks_of(output, sampling):
+                            yield chunk
 
     async def check(self) -> None:
         self._ensure_open()
@@ -196,10 +200,21 @@ class VllmEngine:
         while not all(await self._core.call("hotshoe_prepare", *arguments)):
             pass
 
+    async def _judge(self, kind: str, text: str) -> str | None:
+        (verdict,) = await self._core.call("hotshoe_structure", kind, text)
+        return None if verdict is None else str(verdict)
+
     async def _forget(self, adapter_id: int) -> None:
         """Take out what a failed load left: vLLM keeps the id, and would serve partial weights under it."""
         with contextlib.suppress(Exception):
             await asyncio.shield(self._core.answer(self._llm.remove_lora(adapter_id)))
+
+
+def _sha256(template: object) -> str:
+    """As training notes it down; empty for what is no one text (some bases have several, by name)."""
+    if template is not None and not isinstance(template, str):
+        return ""
+    return hashlib.sha256((template or "").encode()).hexdigest()
 
 
 def _do_nothing() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.v1.engine.exceptions import EngineGenerateError
 
 from hotshoe.serve.engine import EngineChunk
-from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex, Structure
+from hotshoe.serve.structures.judging import named
+from hotshoe.wire.structure import Structure
 from hotshoe.wire.values import FinishReason, Sampling, TokenLogprob
 
 _PLAIN_FIELDS = (
@@ -30,10 +32,18 @@ _PLAIN_FIELDS = (
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
+class _JudgedParams(SamplingParams):  # type: ignore[misc]
+    """Parameters whose structure the engine has judged: vLLM would do it here, on the server's event loop."""
+
+    def _validate_structured_outputs(self, *_: Any) -> None:
+        if self.structured_outputs is not None:
+            self.structured_outputs._backend = "xgrammar"
+
+
 def params_of(sampling: Sampling, defaults: Mapping[str, Any]) -> SamplingParams:
     """vLLM's parameters; what `sampling` leaves open is as `defaults`, the base's generation config, says."""
     chosen = {name: value for name in _PLAIN_FIELDS if (value := getattr(sampling, name)) is not None}
-    return SamplingParams(
+    return _JudgedParams(
         **{**defaults, **chosen},
         n=sampling.n,
         stop=list(sampling.stop),
@@ -46,8 +56,13 @@ def params_of(sampling: Sampling, defaults: Mapping[str, Any]) -> SamplingParams
 
 
 def chunks_of(output: RequestOutput, sampling: Sampling) -> Iterator[EngineChunk]:
-    """A chunk for each answer that goes on in this output."""
+    """A chunk for each answer that goes on in this output.
+
+    Raises EngineGenerateError where one goes no further for a fault of the engine or of its structure.
+    """
     for answer in output.outputs:
+        if answer.finish_reason == "error":
+            raise EngineGenerateError("it gave up on an answer")
         reason = None
         if answer.finish_reason is not None:
             reason = _FINISH.get(answer.finish_reason, FinishReason.ABORTED)
@@ -63,17 +78,10 @@ def chunks_of(output: RequestOutput, sampling: Sampling) -> Iterator[EngineChunk
 
 
 def _structure(structure: Structure | None) -> StructuredOutputsParams | None:
-    match structure:
-        case JsonSchema(schema):
-            return StructuredOutputsParams(json=schema)
-        case Regex(pattern):
-            return StructuredOutputsParams(regex=pattern)
-        case Grammar(gbnf):
-            return StructuredOutputsParams(grammar=gbnf)
-        case Choice(options):
-            return StructuredOutputsParams(choice=list(options))
-        case None:
-            return None
+    if structure is None:
+        return None
+    kind, text = named(structure)
+    return StructuredOutputsParams(**{kind: text})
 
 
 def _logprobs(answer: CompletionOutput, top: int) -> tuple[TokenLogprob, ...]:

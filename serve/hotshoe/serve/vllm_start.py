@@ -20,6 +20,10 @@ from hotshoe.serve.vllm_config import VllmConfig, environment
 
 SHUTDOWN_SECONDS = 1.0
 
+_SCHEDULER = "hotshoe.serve.structures.scheduler"
+SCHEDULERS = {False: f"{_SCHEDULER}.PatientScheduler", True: f"{_SCHEDULER}.PatientAsyncScheduler"}
+"""By whether vLLM plans a step before the last one is done."""
+
 
 async def start_llm(config: VllmConfig) -> AsyncLLM:
     """Load the base; takes seconds to minutes.
@@ -60,16 +64,15 @@ def _start(config: VllmConfig) -> AsyncLLM:
                 max_cpu_loras=config.cached_adapters,
                 lora_target_modules=list(config.targets),
                 distributed_executor_backend="uni",
-                worker_extension_cls="hotshoe.serve.lora_cpu.worker.WorkerExtension",
-                # A model that may write blanks for ever will: JSON comes without any.
-                structured_outputs_config=StructuredOutputsConfig(
-                    backend="xgrammar", disable_any_whitespace=True
-                ),
+                worker_extension_cls="hotshoe.serve.structures.worker.WorkerExtension",
+                structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
                 use_tqdm_on_load=False,
                 shutdown_timeout=0,
             ).create_engine_config()
         except (ValueError, OSError) as error:
             raise InvalidConfig(f"vLLM refuses {config.folder} or its settings: {error}") from error
+        planning_ahead = bool(vllm_config.scheduler_config.async_scheduling)
+        vllm_config.scheduler_config.scheduler_cls = SCHEDULERS[planning_ahead]
         # Not by a plugin: vLLM loads those after a handshake, for which an orphan waits five minutes.
         vllm_config.additional_config = FollowingServer()
         try:

@@ -1,0 +1,141 @@
+"""What the engine's process and a structure's process say to each other: one message a packet."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+LENGTH_BYTES = 8
+"""Before the vocabulary, which the zygote is told first: how long it is."""
+
+READY = b"ready"
+"""What the zygote says then."""
+
+HERE = b"h"
+"""The process is there; its own descriptor comes with it."""
+
+COMPILED = b"c"
+
+_REFUSED = b"r"
+_MASK = b"m"
+_ENDED = b"e"
+_REJECTED = b"x"
+_NUMBER = struct.Struct(">Q")
+_TOLD = struct.Struct(">Qd")
+_LONGEST_ERROR = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Compile:
+    """Make ready to follow a text of this kind: `json`, `regex` or `grammar`.
+
+    The text lies in a file whose descriptor comes with the message: a packet might be too small for it.
+    """
+
+    kind: str
+
+    def packed(self) -> bytes:
+        return b"C" + self.kind.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An answer begins; the tokens that may end it."""
+
+    number: int
+    stops: tuple[int, ...]
+
+    def packed(self) -> bytes:
+        return b"O" + _NUMBER.pack(self.number) + _ids(self.stops)
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """An answer goes on with these tokens."""
+
+    number: int
+    tokens: tuple[int, ...]
+
+    def packed(self) -> bytes:
+        return b"A" + _NUMBER.pack(self.number) + _ids(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Nobody asks for this answer any more."""
+
+    number: int
+
+    def packed(self) -> bytes:
+        return b"X" + _NUMBER.pack(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which tokens may come next, a bit each; None is any, for the structure is at its end.
+
+    seconds: of the processor's time that it took to tell.
+    """
+
+    number: int
+    seconds: float
+    bits: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The tokens do not go with the structure."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The text cannot be followed, and why."""
+
+    why: str
+
+
+def read(data: bytes) -> Compile | Open | Accept | Close:
+    """What the engine's process says."""
+    if data[:1] == b"C":
+        return Compile(data[1:].decode())
+    (number,) = _NUMBER.unpack_from(data, 1)
+    rest = data[1 + _NUMBER.size :]
+    if data[:1] == b"X":
+        return Close(number)
+    ids = struct.unpack(f">{len(rest) // 4}i", rest)
+    return Open(number, ids) if data[:1] == b"O" else Accept(number, ids)
+
+
+def answer(data: bytes) -> Mask | Rejected | Refused | bytes:
+    """What a structure's process says; HERE and COMPILED as they are."""
+    head = data[:1]
+    if head == _REFUSED:
+        return Refused(data[1:].decode(errors="replace"))
+    if head == _REJECTED:
+        return Rejected(*_NUMBER.unpack_from(data, 1))
+    if head in (_MASK, _ENDED):
+        number, seconds = _TOLD.unpack_from(data, 1)
+        return Mask(number, seconds, data[1 + _TOLD.size :] if head == _MASK else None)
+    return head
+
+
+def refused(why: str) -> bytes:
+    """The text cannot be followed."""
+    return _REFUSED + why.encode(errors="replace")[:_LONGEST_ERROR]
+
+
+def mask(number: int, seconds: float, bits: bytes | None) -> bytes:
+    """Which tokens may come next; no bits at the structure's end."""
+    head = _ENDED if bits is None else _MASK
+    return head + _TOLD.pack(number, seconds) + (bits or b"")
+
+
+def rejected(number: int) -> bytes:
+    """The tokens do not go with it."""
+    return _REJECTED + _NUMBER.pack(number)
+
+
+def _ids(ids: tuple[int, ...]) -> bytes:
+    return struct.pack(f">{len(ids)}i", *ids)

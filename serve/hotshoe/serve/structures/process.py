@@ -1,0 +1,182 @@
+"""A structure's process, as the engine's process sees it, and the answers that it follows."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import time
+
+from hotshoe.serve.structures import messages
+from hotshoe.serve.structures.limits import (
+    ANSWER_SECONDS,
+    COMPILE_SECONDS,
+    GRACE_SECONDS,
+    MASK_SECONDS,
+    MEMORY_BYTES,
+    MESSAGE_BYTES,
+    SLOW_NICENESS,
+    SLOW_SECONDS,
+)
+from hotshoe.serve.structures.messages import Accept, Close, Compile, Mask, Open, Refused, Rejected
+
+_numbers = itertools.count(1)
+
+_NEXT_STEPS = "give a simpler structure"
+
+
+class Follower:
+    """One answer on its way through a structure.
+
+    mask: the bits of what may come next, None if anything may. ready: whether that is known. ended: whether
+    the structure is at its end. seconds: of the processor's time that it has taken.
+    """
+
+    def __init__(self, process: Process, stops: tuple[int, ...]) -> None:
+        self.number = next(_numbers)
+        self.mask: bytes | None = None
+        self.ready = False
+        self.rejected = False
+        self.ended = False
+        self.seconds = 0.0
+        self.asked_at = time.monotonic()
+        self.process = process
+        process.say(Open(self.number, stops).packed())
+        process.followers[self.number] = self
+
+    @property
+    def failed(self) -> bool:
+        """Whether it goes no further."""
+        return self.rejected or self.process.fault is not None
+
+    def accept(self, tokens: tuple[int, ...]) -> None:
+        """The answer goes on with these; what may follow them is known later."""
+        self.ready = False
+        self.asked_at = time.monotonic()
+        self.process.say(Accept(self.number, tokens).packed())
+
+    def close(self) -> None:
+        """Ask for it no more."""
+        if self.process.followers.pop(self.number, None) is not None:
+            self.process.say(Close(self.number).packed())
+
+    def hear(self, mask: bytes | None, seconds: float) -> None:
+        """What may come next, and what it took to tell."""
+        self.seconds += seconds
+        self.mask, self.ended, self.ready = mask, mask is None, True
+
+
+class Process:
+    """Compiles a structure, then follows answers through it, until it takes too much.
+
+    compiled: whether it has got so far. fault: why it is no more; None while it lives. prompt: whether it
+    told of the last token at once. Not for several threads at once.
+    """
+
+    def __init__(self, channel: socket.socket, kind: str, text: str) -> None:
+        """channel: to the process, of whole messages."""
+        channel.setblocking(False)
+        self.followers: dict[int, Follower] = {}
+        self.compiled = False
+        self.prompt = True
+        self.fault: str | None = None
+        self.began_at = self.used_at = time.monotonic()
+        self._channel = channel
+        self._handle: int | None = None
+        self._slow = False
+        text_file = os.memfd_create("structure", os.MFD_CLOEXEC)
+        try:
+            with open(text_file, "wb", closefd=False) as file:
+                file.write(text.encode(errors="replace"))
+            socket.send_fds(channel, [Compile(kind).packed()], [text_file])
+        finally:
+            os.close(text_file)
+
+    def say(self, message: bytes) -> None:
+        """Send it. A process that does not come round to reading is ended."""
+        if self.fault is None:
+            try:
+                self._channel.send(message)
+            except OSError:
+                self.end(f"the structure takes too long to follow: {_NEXT_STEPS}")
+
+    def listen(self) -> None:
+        """Take in what it said, and end it if it takes too long."""
+        while self.fault is None:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 1)
+            except BlockingIOError:
+                break
+            except OSError:
+                data, descriptors = b"", []
+            if not data:
+                self.end(
+                    f"the structure takes more than {MEMORY_BYTES >> 20} MiB of memory, or is nested too "
+                    f"deeply: {_NEXT_STEPS}"
+                )
+                return
+            if descriptors:
+                self._handle = descriptors[0]
+            self._hear(data)
+        if self.fault is None:
+            self._judge(time.monotonic())
+
+    def end(self, fault: str) -> None:
+        """Kill it. Answers that it followed have failed."""
+        if self.fault is not None:
+            return
+        self.fault = fault
+        if self._handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            os.close(self._handle)
+        self._channel.close()  # One that has not said who it is finds nobody there, and ends.
+
+    def waiting(self) -> bool:
+        """Whether something was asked that it has not answered."""
+        return not self.compiled or any(not each.ready for each in self.followers.values())
+
+    def fileno(self) -> int:
+        """Of the channel, to wait for."""
+        return self._channel.fileno()
+
+    def _hear(self, data: bytes) -> None:
+        match messages.answer(data):
+            case Mask(number, seconds, bits):
+                self.prompt = seconds < GRACE_SECONDS
+                if (follower := self.followers.get(number)) is not None:
+                    follower.hear(bits, seconds)
+            case Rejected(number):
+                if (follower := self.followers.get(number)) is not None:
+                    follower.rejected = True
+            case Refused(why):
+                self.end(why)
+            case messages.COMPILED:
+                self.compiled = True
+
+    def _judge(self, now: float) -> None:
+        waits = [now - each.asked_at for each in self.followers.values() if not each.ready]
+        longest = max(waits, default=0.0) if self.compiled else now - self.began_at
+        if longest > SLOW_SECONDS:
+            self._yield_processor()
+        if not self.compiled and longest > COMPILE_SECONDS:
+            self.end(f"the structure takes over {COMPILE_SECONDS:.0f} s to compile: {_NEXT_STEPS}")
+        elif self.compiled and longest > MASK_SECONDS:
+            self.end(f"the structure takes over {MASK_SECONDS:.0f} s to follow by a token: {_NEXT_STEPS}")
+        elif any(each.seconds > ANSWER_SECONDS for each in self.followers.values()):
+            self.end(f"the structure takes over {ANSWER_SECONDS:.0f} s to follow: {_NEXT_STEPS}")
+
+    def _yield_processor(self) -> None:
+        """From now on it only gets what nobody else wants."""
+        if self._slow or self._handle is None:
+            return
+        self._slow = True
+        with (
+            contextlib.suppress(OSError, StopIteration, ValueError),
+            open(f"/proc/self/fdinfo/{self._handle}") as info,
+        ):
+            pid = next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
+            if pid > 0:
+                os.setpriority(os.PRIO_PROCESS, pid, SLOW_NICENESS)

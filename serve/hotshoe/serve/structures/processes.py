@@ -1,0 +1,217 @@
+"""The processes of all structures that an engine follows or has refused."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from hotshoe.serve.structures.limits import MASK_SECONDS, PROCESSES, REFUSED_SECONDS, REMEMBERED
+from hotshoe.serve.structures.messages import LENGTH_BYTES, READY
+from hotshoe.serve.structures.process import Follower, Process
+
+BUSY = "busy"
+"""The verdict on a structure for which there is no process to spare; any other is the structure's own."""
+
+TRY_AGAIN_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Zygote:
+    """Forks processes that have loaded xgrammar and the base's vocabulary. Loading takes seconds.
+
+    vocabulary: a TokenizerInfo, serialized.
+    """
+
+    def __init__(self, vocabulary: str) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "hotshoe.serve.structures.zygote", str(theirs.fileno())]
+        with theirs:
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self._control = ours
+        data = vocabulary.encode()
+        ours.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+        if ours.recv(len(READY)) != READY:
+            self.close()
+            raise RuntimeError("the process for structured output did not start")
+
+    def fork(self) -> socket.socket:
+        """A channel to a new process, without waiting for it. Raises OSError where the zygote is gone."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+        return ours
+
+    def dead(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.poll() is not None
+
+    def close(self) -> None:
+        """End it, and with it all that it forked."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class Processes:
+    """One process for each structure in use. Its methods may be called from several threads.
+
+    start: makes the zygote; called in a thread, for it takes seconds. most: how many there may be.
+    """
+
+    def __init__(self, start: Callable[[], Zygote], *, most: int = PROCESSES) -> None:
+        self._start = start
+        self._most = most
+        self._zygote: Zygote | None = None
+        self._starting: threading.Thread | None = None
+        self._processes: OrderedDict[bytes, Process] = OrderedDict()
+        self._refused: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._try_again_at = 0.0
+
+    def warm_up(self) -> None:
+        """Start the zygote, if it is not, in the background."""
+        with self._lock:
+            if self._zygote is None and self._starting is None and not self._closed:
+                self._starting = threading.Thread(target=self._load, name="structures", daemon=True)
+                self._starting.start()
+
+    def verdict(self, kind: str, text: str) -> str | None:
+        """Empty once the structure can be followed, else why it cannot; None where it is not known yet.
+
+        Returns at once, and begins to find out if nobody has.
+        """
+        key = _key(kind, text)
+        with self._lock:
+            self.look()
+            if (refused := self._refused.get(key)) is not None:
+                if time.monotonic() < refused[0]:
+                    return refused[1]
+                del self._refused[key]
+            if (process := self._processes.get(key)) is not None:
+                self._processes.move_to_end(key)
+                process.used_at = time.monotonic()
+                return "" if process.compiled else None
+            if self._zygote is None:
+                if time.monotonic() < self._try_again_at:
+                    return BUSY
+                self.warm_up()
+                return None
+            if not self._make_room():
+                return BUSY
+            try:
+                self._processes[key] = Process(self._zygote.fork(), kind, text)
+            except OSError:
+                self._lost()
+            return None
+
+    def open(self, kind: str, text: str, stops: tuple[int, ...]) -> Follower:
+        """Begin to follow an answer; waits for what may come first. Raises ValueError if it cannot be."""
+        with self._lock:
+            process = self._processes.get(_key(kind, text))
+            if process is None or not process.compiled or process.fault is not None:
+                raise ValueError("the structure has no process: ask for a verdict first")
+            follower = Follower(process, stops)
+        while not self.ready(follower, MASK_SECONDS):
+            pass  # A process that takes too long is ended.
+        if follower.failed:
+            raise ValueError(process.fault or "the structure allows no token at all")
+        return follower
+
+    def accept(self, follower: Follower, tokens: tuple[int, ...]) -> bool:
+        """The answer goes on with these tokens; False if it cannot be followed any more."""
+        with self._lock:
+            if follower.failed:
+                return False
+            follower.accept(tokens)
+            return True
+
+    def close_follower(self, follower: Follower) -> None:
+        """The answer has ended."""
+        with self._lock:
+            follower.close()
+
+    def ready(self, follower: Follower, seconds: float = 0.0) -> bool:
+        """Whether it is known what may come next, or that nothing can; waits that long to find out."""
+        until = time.monotonic() + seconds
+        while True:
+            with self._lock:
+                if not follower.ready:
+                    follower.process.listen()
+                if follower.ready or follower.failed:
+                    return True
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                poller = select.poll()
+                poller.register(follower.process, select.POLLIN)
+            poller.poll(max(1, round(left * 1000)))
+
+    def look(self) -> None:
+        """Hear all that is waited for, and end what takes too long. To be called every now and then."""
+        with self._lock:
+            if self._zygote is not None and self._zygote.dead():
+                log.error("the process for structured output died: it is started again when it is needed")
+                self._lost()
+            for key, process in [*self._processes.items()]:
+                if process.fault is None and process.waiting():
+                    process.listen()
+                if process.fault is not None:
+                    del self._processes[key]
+                    self._refused[key] = (time.monotonic() + REFUSED_SECONDS, process.fault)
+                    if len(self._refused) > REMEMBERED:
+                        self._refused.popitem(last=False)
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._lock:
+            self._closed = True
+            if self._zygote is not None:
+                self._lost()
+
+    def _make_room(self) -> bool:
+        if len(self._processes) < self._most:
+            return True
+        found = (key for key, each in self._processes.items() if each.compiled and not each.followers)
+        idle = next(found, None)
+        if idle is None:
+            return False
+        self._processes.pop(idle).end("its place was needed")
+        return True
+
+    def _lost(self) -> None:
+        """The zygote is gone, and all that it forked goes with it. The next verdict starts another one."""
+        if self._zygote is not None:
+            self._zygote.close()
+            self._zygote = None
+        for process in self._processes.values():
+            process.end("the process for structured output ended: try again")
+        self._processes.clear()
+
+    def _load(self) -> None:
+        try:
+            zygote = self._start()
+        except Exception:
+            log.exception("structured output cannot be served")
+            zygote = None
+        with self._lock:
+            self._starting = None
+            if zygote is None:
+                self._try_again_at = time.monotonic() + TRY_AGAIN_SECONDS
+            if self._closed and zygote is not None:
+                zygote.close()
+            else:
+                self._zygote = zygote
+
+
+def _key(kind: str, text: str) -> bytes:
+    return hashlib.sha256(f"{kind}\0{text}".encode(errors="replace")).digest()
