@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.routing import PARTNERS, config
@@ -12,8 +13,10 @@ from hotshoe.adapter.errors import InvalidConfig, InvalidData, Refused
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.registry.base import fetch_base
 from hotshoe.registry.inspect import inspect
+from hotshoe.train.plan import plan
 from hotshoe.train.result import TrainResult
 from hotshoe.train.run import train
+from hotshoe.train.trainer import default_learning_rate
 
 
 def test_a_run_learns_the_task_and_says_how_well(result: TrainResult) -> None:
@@ -60,6 +63,26 @@ def test_the_same_run_twice_gives_the_same_bytes(tiny_base: Path, folder: Path, 
     first, second = (train(short, out=tmp_path / name) for name in ("first", "second"))
     assert first.manifest == second.manifest
     assert set(first.adapter) == {"forgetting", "general_loss"}
+
+
+def test_of_few_learned_tokens_a_step_takes_a_lower_rate(
+    tiny_base: Path, folder: Path, tmp_path: Path
+) -> None:
+    def rate(**training: Any) -> float:
+        chosen = config(
+            tiny_base, folder, data={"train": "train.jsonl"}, training={"steps": 1, "threads": 1} | training
+        )
+        return plan(chosen).learning_rate
+
+    facts = plan(config(tiny_base, folder)).data["train"]
+    learned = facts["learned_tokens"] / facts["rows"]
+    full = default_learning_rate(128)
+    assert learned < 12
+    assert rate(batch_rows=1) == pytest.approx(full * learned / 24)
+    assert rate(batch_rows=2) == pytest.approx(full * learned / 12)
+    assert rate(batch_rows=1, accumulate_batches=2) == rate(batch_rows=2)
+    assert rate(batch_rows=64) == full
+    assert rate(batch_rows=1, learning_rate=0.5) == 0.5
 
 
 def test_patterns_and_lora_plus_are_trained_and_served(tiny_base: Path, folder: Path, tmp_path: Path) -> None:

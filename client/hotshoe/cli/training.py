@@ -196,6 +196,8 @@ def _overrides(changes: list[str]) -> dict[str, str]:
 
 
 def _result_json(result: TrainResult) -> dict[str, Any]:
+    from hotshoe.train.advice import advice
+
     return {
         "folder": result.folder,
         "metric": result.main,
@@ -204,6 +206,7 @@ def _result_json(result: TrainResult) -> dict[str, Any]:
         "steps": result.steps,
         "loss": result.losses[-1] if result.losses else None,
         "gates": [gate.facts() for gate in result.gates],
+        "advice": list(advice(result)),
         "seconds": round(result.seconds, 1),
     }
 
@@ -222,9 +225,12 @@ def _trials_json(trials: list[Trial]) -> list[dict[str, Any]]:
 
 def _print_result(result: TrainResult, config: TrainConfig, version: str | None) -> None:
     from hotshoe.cli.reporting import print_figures, print_gates
+    from hotshoe.train.advice import advice
 
     print_figures("held-out rows", result.figures, result.main)
     print_gates([gate.facts() for gate in result.gates])
+    for sentence in advice(result):
+        typer.echo(f"advice: {printable(sentence)}")
     for note in result.notes[:_NOTES]:
         typer.echo(f"{note.code.lower()}: {printable(str(note))}")
     if len(result.notes) > _NOTES:

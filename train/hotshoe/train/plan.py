@@ -111,7 +111,7 @@ def _plan(config: TrainConfig, base: BaseModel, parents: Sequence[Parent], *, sk
         data=data.facts(),
         notes=data.notes,
         steps=steps,
-        learning_rate=learning_rate(config, shape.hidden) if steps else 0.0,
+        learning_rate=learning_rate(config, shape.hidden, data.train.learned) if steps else 0.0,
         parameters=shape.parameters,
         trainable=shape.trainable,
         targets=targets,

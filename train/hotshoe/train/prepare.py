@@ -43,6 +43,11 @@ class Part(Generic[R]):
     def sequences(self) -> tuple[Encoded, ...]:
         return tuple(sequence for row in self.encoded for sequence in row)
 
+    @property
+    def learned(self) -> float:
+        """Tokens that carry loss, of a row on average."""
+        return sum(sequence.learned for sequence in self.sequences) / max(len(self.rows), 1)
+
     def facts(self) -> dict[str, Any]:
         """For the manifest: digest and counts."""
         sequences = self.sequences

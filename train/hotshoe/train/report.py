@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from hotshoe.train.advice import advice
 from hotshoe.train.page import Html, mark, page, picture, pre, section, table, text
 from hotshoe.train.plots import Curve, Panel, draw
 from hotshoe.train.result import Sample, TrainResult
@@ -46,6 +47,7 @@ def render_report(result: TrainResult, plot: bytes, *, examples: int) -> str:
             f"<p class=quiet>{text(_summary(result))}</p>",
             section("Figures", _figures(result)),
             section("Gates", _gates(result)),
+            section("Advice", _advice(result)),
             section("Curves", picture(plot, "loss by step")),
             section("Answers", _answers(result.samples[:examples])),
             section("Rows", _rows(result)),
@@ -80,6 +82,11 @@ def _gates(result: TrainResult) -> Html:
         for gate in result.gates
     )
     return table(["gate", "value", "limit", "result"], rows) if result.gates else Html()
+
+
+def _advice(result: TrainResult) -> Html:
+    sentences = "".join(f"<li>{text(sentence)}</li>" for sentence in advice(result))
+    return Html(f"<ul>{sentences}</ul>" if sentences else "")
 
 
 def _answers(samples: Sequence[Sample]) -> Html:

@@ -19,6 +19,9 @@ from hotshoe.train.model import Model, trainable_parameters
 from hotshoe.train.processes import gathered, processes
 from hotshoe.train.progress import Progress
 
+ENOUGH_TOKENS = 24
+"""Learned tokens a step from which on the default rate is the full one (benchmarks.quality, task library)."""
+
 _PATIENCE_SECONDS = 6 * 3600
 
 
@@ -30,11 +33,19 @@ def default_learning_rate(hidden_size: int) -> float:
     return 5e-4 * math.pow(2000 / hidden_size, 0.781)
 
 
-def learning_rate(config: TrainConfig, hidden_size: int) -> float:
-    """The peak rate of a run: what was asked, or the default for the base's width and the recipe."""
+def learning_rate(config: TrainConfig, hidden_size: int, learned: float) -> float:
+    """The peak rate of a run: what was asked, or the default for the base's width, the recipe and the rows.
+
+    learned: tokens that a row teaches on average.
+    """
     # A preference is a nudge: at the rate of supervised tuning it breaks the language it nudges. And all
     # weights together move far at a rate that suits LoRA.
     share = 0.1 if config.recipe in ("dpo", "kto", "rlhf", "full") else 1.0
+    if config.recipe == "sft":
+        # Adam makes as large a step of a few tokens as of many, and one-word answers are few: at the full
+        # rate they turn the base into another model before they are learned any better.
+        rows = config.training.batch_rows * config.training.accumulate_batches * processes().count
+        share = min(learned * rows / ENOUGH_TOKENS, 1.0)
     return config.training.learning_rate or share * default_learning_rate(hidden_size)
 
 
@@ -48,7 +59,9 @@ def common_arguments(lesson: Lesson) -> dict[str, Any]:
         "num_train_epochs": training.epochs or 3.0,
         "per_device_train_batch_size": lesson.batch.rows,
         "gradient_accumulation_steps": lesson.batch.passes,
-        "learning_rate": learning_rate(lesson.config, lesson.model.config.hidden_size),
+        "learning_rate": learning_rate(
+            lesson.config, lesson.model.config.hidden_size, lesson.data.train.learned
+        ),
         "warmup_steps": training.warmup_share,
         "lr_scheduler_type": training.schedule,
         "weight_decay": training.weight_decay,
