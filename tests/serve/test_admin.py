@@ -27,6 +27,7 @@ from hotshoe.adapter.errors import (
 from hotshoe.client import AdminClient, AsyncAdminClient, AsyncClient
 from hotshoe.client.health import is_ready
 from hotshoe.client.retry import NEVER
+from hotshoe.serve.tenants import key_hash
 from hotshoe.wire.admin import Happening, State, What
 from hotshoe.wire.values import Sampling
 
@@ -290,3 +291,31 @@ async def test_an_open_server_takes_orders_only_from_its_own_machine(tmp_path: P
             assert (await call(admin.status)).serving
         with AdminClient(f"{own}:{port}") as admin, pytest.raises(PermissionDenied, match="own machine"):
             await call(admin.status)
+
+
+async def test_a_tenants_file_that_makes_no_sense_is_told_of_until_it_is_mended(tmp_path: Path) -> None:
+    tenants = tmp_path / "tenants.toml"
+    sound = f'[tenants.ops]\nkeys = ["{key_hash("hs_ops")}"]\nadmin = true\n'
+    tenants.write_text(sound)
+    async with (
+        echo_server(tmp_path, tenants=tenants) as served,
+        AsyncAdminClient(served.address, api_key="hs_ops") as admin,
+    ):
+
+        async def told(wanted: bool) -> str:
+            async with asyncio.timeout(10):
+                while bool(fault := (await admin.status()).tenants_fault) != wanted:
+                    await asyncio.sleep(0.05)
+            return fault
+
+        assert await told(False) == ""
+        tenants.write_text(sound.replace("admin", "admim"))
+        assert "did you mean admin?" in await told(True)
+        assert faulty(served) == 1
+        tenants.write_text(sound + "\n")
+        await told(False)
+        assert faulty(served) == 0
+
+
+def faulty(served: Served) -> float | None:
+    return served.telemetry.metrics.registry.get_sample_value("hotshoe_tenants_file_faulty")

@@ -38,6 +38,7 @@ def test_a_status_comes_back_as_it_was() -> None:
         stuck=(StuckAlias("acme/support@prod", "UNSERVABLE", "rank 64"),),
         tenants=(Share("acme", 1, 20, 2, 300, 400, 12.5),),
         used_adapters=(Share("acme/support"), Share("")),
+        tenants_fault="tenants.toml: tenants.acme has no key 'adaptors'",
     )
     assert messages.to_status(messages.from_status(status)) == status
 

@@ -39,6 +39,7 @@ def status(admin: AdminClient, as_json: JsonOption = False) -> None:
         "adapters": f"{full.loaded} loaded, {full.leased} in use, {full.loading} loading; {full.slots} slots",
         "their memory": f"{full.bytes / MIB:,.1f} of {full.capacity_bytes / MIB:,.0f} MiB",
         "aliases": f"as the registry had them {told.alias_age_seconds:.1f} s ago",
+        **({"tenants file": f"not taken: {told.tenants_fault}"} if told.tenants_fault else {}),
         **{f"stuck: {each.alias}": f"{each.reason}: {each.message}" for each in told.stuck},
     }
     print_table("", ("what", "how it is"), facts.items())

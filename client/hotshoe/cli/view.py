@@ -23,6 +23,11 @@ def view(before: ServerStatus, now: ServerStatus, seconds: float) -> RenderableT
         _headline(before, now, seconds),
         _places(now),
         *(
+            [Text(f"the tenants file is not taken: {printable(now.tenants_fault)}", style="red")]
+            if now.tenants_fault
+            else []
+        ),
+        *(
             Text(f"{each.alias} is stuck: {each.reason}: {printable(each.message)}", style="red")
             for each in now.stuck
         ),

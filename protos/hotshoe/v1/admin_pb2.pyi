@@ -134,6 +134,7 @@ class StatusResponse(_message.Message):
     STUCK_FIELD_NUMBER: _builtins.int
     TENANTS_FIELD_NUMBER: _builtins.int
     USED_ADAPTERS_FIELD_NUMBER: _builtins.int
+    TENANTS_FAULT_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """Hotshoe's version, `0.1.0`."""
     serving: _builtins.bool
@@ -146,6 +147,8 @@ class StatusResponse(_message.Message):
     """Requests in line for it."""
     alias_age_seconds: _builtins.float
     """Seconds since the registry last said what moved. What aliases mean here is at least that old."""
+    tenants_fault: _builtins.str
+    """Why the tenants file that is there now does not count, so that the one before it goes on; empty if it does."""
     @_builtins.property
     def base(self) -> _inference_pb2.Base:
         """The base model."""
@@ -185,10 +188,11 @@ class StatusResponse(_message.Message):
         stuck: _abc.Iterable[Global___StuckAlias] | None = ...,
         tenants: _abc.Iterable[Global___Share] | None = ...,
         used_adapters: _abc.Iterable[Global___Share] | None = ...,
+        tenants_fault: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "base", b"base", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "alias_age_seconds", b"alias_age_seconds", "base", b"base", "draining", b"draining", "running", b"running", "server_version", b"server_version", "serving", b"serving", "started_at", b"started_at", "stuck", b"stuck", "tenants", b"tenants", "used_adapters", b"used_adapters", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "alias_age_seconds", b"alias_age_seconds", "base", b"base", "draining", b"draining", "running", b"running", "server_version", b"server_version", "serving", b"serving", "started_at", b"started_at", "stuck", b"stuck", "tenants", b"tenants", "tenants_fault", b"tenants_fault", "used_adapters", b"used_adapters", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -128,7 +128,8 @@ class ServerStatus:
     """How a server is.
 
     started_at: aware UTC. running, waiting: requests in the engine, and in line for it.
-    alias_age_seconds: since the registry last said what moved.
+    alias_age_seconds: since the registry last said what moved. tenants_fault: why the tenants file that is
+    there now does not count; empty if it does.
     """
 
     base: Base
@@ -143,3 +144,4 @@ class ServerStatus:
     stuck: tuple[StuckAlias, ...]
     tenants: tuple[Share, ...]
     used_adapters: tuple[Share, ...]
+    tenants_fault: str = ""

@@ -65,6 +65,7 @@ def from_status(status: ServerStatus) -> pb.StatusResponse:
         stuck=[pb.StuckAlias(alias=s.alias, reason=s.reason, message=s.message) for s in status.stuck],
         tenants=map(_from_share, status.tenants),
         used_adapters=map(_from_share, status.used_adapters),
+        tenants_fault=status.tenants_fault,
     )
 
 
@@ -92,6 +93,7 @@ def to_status(message: pb.StatusResponse) -> ServerStatus:
         stuck=tuple(StuckAlias(s.alias, s.reason, s.message) for s in message.stuck),
         tenants=tuple(map(_to_share, message.tenants)),
         used_adapters=tuple(map(_to_share, message.used_adapters)),
+        tenants_fault=message.tenants_fault,
     )
 
 

@@ -15,6 +15,7 @@ from hotshoe.adapter.version import Version
 from hotshoe.serve.admission import Admission
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.engine import Engine
+from hotshoe.serve.identity import Identity
 from hotshoe.serve.journal import Journal
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.rotation import Rotation
@@ -33,6 +34,7 @@ class Administration:
     journal: Journal
     tally: Tally
     rotation: Rotation
+    identity: Identity
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def status(self) -> ServerStatus:
@@ -53,6 +55,7 @@ class Administration:
             ),
             tenants=self.tally.tenants,
             used_adapters=self.tally.adapters,
+            tenants_fault=self.identity.fault.message if self.identity.fault else "",
         )
 
     def residency(self) -> list[Residency]:

@@ -24,7 +24,9 @@ Peer = Callable[[], Mapping[str, Iterable[bytes]] | None]
 
 
 class Identity(Protocol):
-    """Tells who calls."""
+    """Tells who calls. fault: why what says so now does not count; None if it does."""
+
+    fault: HotshoeError | None
 
     def of(self, metadata: Metadata, peer: Peer) -> Tenant:
         """The tenant behind a call; raise Unauthenticated if it cannot be told."""
@@ -37,6 +39,8 @@ class Identity(Protocol):
 
 class OpenDoor:
     """Asks nobody: everybody is the one tenant who may do everything."""
+
+    fault: HotshoeError | None = None
 
     def of(self, metadata: Metadata, peer: Peer) -> Tenant:
         return ANYONE

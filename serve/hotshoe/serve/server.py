@@ -94,6 +94,7 @@ async def _running(
     catalog = Catalog(registry, pool, journal=seen.journal)
     admission = Admission(_line(config))
     seen.watch(pool, catalog, admission)
+    seen.watch_tenants(identity)
     generation = Generation(engine, catalog, pool, admission, observers=seen.observers)
     server = new_server(config)
     services: Any = Registrar(server)  # Generated code asks for no more of a server.
@@ -102,7 +103,9 @@ async def _running(
     )
     rotation = Rotation(engine, admission, SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(rotation.servicer, services)
-    administration = Administration(engine, pool, catalog, admission, seen.journal, seen.tally, rotation)
+    administration = Administration(
+        engine, pool, catalog, admission, seen.journal, seen.tally, rotation, identity
+    )
     admin_pb2_grpc.add_AdminServicer_to_server(
         AdminServicer(administration, identity, seen.refusals), services
     )

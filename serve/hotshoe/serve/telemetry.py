@@ -11,6 +11,7 @@ from hotshoe.serve.admission import Admission
 from hotshoe.serve.call import Observer
 from hotshoe.serve.catalog import Catalog
 from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.identity import Identity
 from hotshoe.serve.journal import Journal
 from hotshoe.serve.ledger import Ledger
 from hotshoe.serve.logs import CallLog
@@ -61,6 +62,14 @@ class Telemetry:
             "alias_knowledge_age_seconds",
             "How long ago the registry last said what moved.",
             catalog.age_seconds,
+        )
+
+    def watch_tenants(self, identity: Identity) -> None:
+        """Show whether the tenants file that is there now counts."""
+        self.metrics.gauge(
+            "tenants_file_faulty",
+            "1 while the tenants file makes no sense, so that the one before it goes on.",
+            lambda: int(identity.fault is not None),
         )
 
     def watch_certificate(self, certificate: Certificate) -> None:
