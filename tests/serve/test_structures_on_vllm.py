@@ -1,0 +1,170 @@
+"""A structure costs who asks for it, and nobody else: on the real engine, behind a server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from support.engines import GREEDY, tokens
+
+from hotshoe.registry import open_registry
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.server import running
+from hotshoe.v1 import inference_pb2 as pb
+from hotshoe.v1 import inference_pb2_grpc
+
+if TYPE_CHECKING:
+    from hotshoe.serve.vllm_engine import VllmEngine
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+PROMPT = "Dear support, my invoice"
+STALL_SECONDS = 0.5
+"""With the matching in the engine's step it is over a second at the hundredth token, and grows."""
+
+LOOP_SECONDS = 0.05
+"""Of the processor's time, in one go, that a schema may take of the server's event loop. It was 0.2."""
+
+AMBIGUOUS = 'root ::= s\ns ::= "a" | "a" s | s "a" | s s | s s s'
+ENDLESS = (
+    "root ::= s\ns ::= "
+    + " | ".join(f"r{n}" for n in range(300))
+    + "\n"
+    + "\n".join(f"r{n} ::= [a-z ]* s [a-z ]* | [a-z ]" for n in range(300))
+)
+
+
+class Asker:
+    """Calls a server on the session's engine."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: inference_pb2_grpc.InferenceAsyncStub = inference_pb2_grpc.InferenceStub(channel)
+
+    async def ask(self, sampling: pb.Sampling) -> tuple[grpc.StatusCode, str]:
+        """The code and the message that a request ends with."""
+        generation = pb.Generation(text=PROMPT, sampling=sampling)
+        call = self._stub.Generate(pb.GenerateRequest(generation=generation), timeout=120)
+        return await call.code(), await call.details() or ""
+
+    async def text(self, sampling: pb.Sampling) -> str:
+        """The answer."""
+        generation = pb.Generation(text=PROMPT, sampling=sampling)
+        answered = await self._stub.Generate(pb.GenerateRequest(generation=generation), timeout=120)
+        return answered.answers[0].text
+
+
+@pytest.fixture(scope="module")
+async def asker(tiny_engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asker]:
+    folder: Path = tmp_path_factory.mktemp("structures")
+    config = ServeConfig(base="tiny", listen="127.0.0.1:0", slots=4, resident=8)
+    with open_registry(folder / "registry", cache=folder / "cache") as registry:
+        async with (
+            running(config, tiny_engine, registry) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            asker = Asker(channel)
+            # The first structure of an engine waits for what they all need.
+            assert (await asker.ask(pb.Sampling(grammar='root ::= "a"')))[0] is grpc.StatusCode.OK
+            yield asker
+
+
+@contextlib.asynccontextmanager
+async def bystander(engine: VllmEngine) -> AsyncIterator[list[float]]:
+    """Somebody else's answers, one after the other, until the block ends; the seconds to each token."""
+    gaps: list[float] = []
+
+    async def go_on() -> None:
+        while True:
+            last = time.monotonic()
+            stream = engine.generate(f"bystander-{len(gaps)}", engine.encode_text(PROMPT), GREEDY, None)
+            async with contextlib.aclosing(stream):
+                async for _ in stream:
+                    now = time.monotonic()
+                    gaps.append(now - last)
+                    last = now
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield gaps
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_grammar_that_takes_ever_longer_stalls_nobody_else_and_is_refused_in_the_end(
+    tiny_engine: VllmEngine, asker: Asker
+) -> None:
+    (letter,) = set(tiny_engine.encode_text("aaaa"))
+    # Only the letter, and no end: each token is of the ambiguous part.
+    hostile = pb.Sampling(max_tokens=400, grammar=AMBIGUOUS, ignore_eos=True, logit_bias={letter: 100.0})
+    before = await tokens(tiny_engine, PROMPT)
+    async with bystander(tiny_engine) as gaps:
+        code, said = await asker.ask(hostile)
+    assert (code, "to follow" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True), said
+    assert len(gaps) > 100
+    assert max(gaps) < STALL_SECONDS
+    assert await tokens(tiny_engine, PROMPT) == before
+
+
+async def test_a_grammar_that_takes_minutes_to_compile_delays_no_other_structure(
+    tiny_engine: VllmEngine, asker: Asker
+) -> None:
+    async with bystander(tiny_engine) as gaps:
+        hostile = asyncio.ensure_future(asker.ask(pb.Sampling(max_tokens=4, grammar=ENDLESS)))
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        sound = await asker.ask(pb.Sampling(max_tokens=40, grammar='root ::= "fine" | "good"'))
+        took = time.monotonic() - began
+        code, said = await hostile
+    assert sound[0] is grpc.StatusCode.OK
+    assert took < 5
+    assert (code, "to compile" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True), said
+    assert max(gaps) < STALL_SECONDS
+
+
+async def test_a_large_schema_leaves_the_event_loop_to_the_others(asker: Asker) -> None:
+    names = [f"field_{n:03}_{'x' * 20}" for n in range(330)]
+    kinds = ("string", "integer", "array", "boolean")
+    properties = {
+        name: {"type": kinds[n % 4], "description": "what it is for, told at length" * 3}
+        for n, name in enumerate(names)
+    }
+    schema = json.dumps({"type": "object", "properties": properties, "required": names})
+    assert 50_000 < len(schema) < 64 << 10
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.thread_time() - before)
+
+    watching = asyncio.create_task(watch())
+    code, said = await asker.ask(pb.Sampling(max_tokens=4, json_schema=schema))
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert code is grpc.StatusCode.OK, said
+    assert longest < LOOP_SECONDS
+
+
+async def test_answers_with_structures_keep_to_their_own_beside_each_other(asker: Asker) -> None:
+    """Several structures at once, several answers of each: none takes another's mask."""
+    grammars = [f'root ::= "{letter}" root | "{letter}."' for letter in "abcd"]
+    calls = [
+        asker.text(pb.Sampling(max_tokens=24, grammar=grammar, temperature=1.0, seed=seed))
+        for seed in range(4)
+        for grammar in grammars
+    ]
+    found = await asyncio.gather(*calls)
+    for n, text in enumerate(found):
+        letter = "abcd"[n % 4]
+        assert text.strip(".") == letter * len(text.strip("."))
+        assert text.startswith(letter)
