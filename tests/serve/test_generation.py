@@ -10,13 +10,16 @@ import pytest
 from support.recorder import Recorder, Shelves, until_idle, version
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidRequest, PromptTooLong
+from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
 from hotshoe.serve.admission import Admission
+from hotshoe.serve.echo_engine import EchoEngine
 from hotshoe.serve.engine import EngineAdapter, EngineChunk
 from hotshoe.serve.fairness import FairQueue
 from hotshoe.serve.generation import Generation
 from hotshoe.serve.pool import AdapterPool
+from hotshoe.serve.prompts import Prompts
 from hotshoe.wire.values import (
     Chat,
     Completion,
@@ -129,6 +132,23 @@ async def test_a_refused_prompt_loads_no_adapter() -> None:
     with pytest.raises(PromptTooLong):
         await parts.complete(Text("x" * 5000), adapter=REF)
     assert parts.engine.added == []
+
+
+class Unasked(EchoEngine):
+    """Fails a test that has it tokenize."""
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        raise AssertionError("it was tokenized")
+
+    def encode_chat(self, chat: Chat) -> tuple[int, ...]:
+        raise AssertionError("it was tokenized")
+
+
+@pytest.mark.parametrize("prompt", [Text("x" * 4097), Chat((Message("user", "x" * 4097),))])
+async def test_a_prompt_that_cannot_fit_is_refused_without_being_tokenized(prompt: Prompt) -> None:
+    engine = Unasked(Base("echo", "", "0" * 64), context_tokens=2048, longest_token=2)
+    with pytest.raises(PromptTooLong, match="has 4097 characters, and the context holds 2048 tokens of 2"):
+        await Prompts(engine).encode(prompt)
 
 
 async def test_closing_a_stream_ends_the_work_and_gives_the_adapter_back() -> None:

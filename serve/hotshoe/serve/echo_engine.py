@@ -43,9 +43,12 @@ class EchoEngine:
         max_rank: int = 64,
         context_tokens: int = 2048,
         token_seconds: float = 0.0,
+        longest_token: int = 0,
     ) -> None:
         self.running: set[str] = set()
-        self._facts = EngineFacts(base, context_tokens, VOCABULARY, slots, max_rank)
+        self._facts = EngineFacts(
+            base, context_tokens, VOCABULARY, slots, max_rank, longest_token=longest_token
+        )
         self._token_seconds = token_seconds
         self._voices: dict[int, str] = {}
         self._used_ids: set[int] = set()

@@ -18,7 +18,8 @@ class EngineFacts:
     base_config: the base's config.json, for the shapes that adapters must have; empty where there is none.
     context_tokens: prompt plus output at most. slots: adapters active in one step at most.
     max_rank: the largest LoRA rank a slot holds. number_bytes: what one weight takes of its memory.
-    template_sha256: of the chat template's text; empty where nothing is known of it.
+    template_sha256: of the chat template's text; empty where nothing is known of it. longest_token: its
+    characters; 0 where that is not known.
     """
 
     base: Base
@@ -29,6 +30,7 @@ class EngineFacts:
     base_config: Mapping[str, Any] = field(default_factory=dict)
     number_bytes: int = 4
     template_sha256: str = ""
+    longest_token: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,10 @@ class Prompts:
         match prompt:
             case Chat(messages):
                 size = sum(len(message.content) for message in messages)
+                self._check_length(size)
                 ids = await _maybe_in_thread(size, self._engine.encode_chat, prompt)
             case Text(text):
+                self._check_length(len(text))
                 ids = await _maybe_in_thread(len(text), self._engine.encode_text, text)
             case Tokens(ids):
                 vocabulary = self._engine.facts.vocabulary
@@ -41,6 +43,15 @@ class Prompts:
                 "answer: shorten it"
             )
         return ids
+
+    def _check_length(self, characters: int) -> None:
+        """Raise PromptTooLong for what cannot fit, however it is cut; to find out how may take long."""
+        facts = self._engine.facts
+        if facts.longest_token and characters > facts.longest_token * facts.context_tokens:
+            raise PromptTooLong(
+                f"the prompt has {characters} characters, and the context holds {facts.context_tokens} "
+                f"tokens of {facts.longest_token} characters at most, with the answer: shorten it"
+            )
 
     def fitted(self, sampling: Sampling, prompt_tokens: int, tenant: Tenant) -> Sampling:
         """With max_tokens set: what was asked for, or the most that tenant and context allow."""

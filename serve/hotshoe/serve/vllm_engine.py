@@ -11,8 +11,6 @@ import warnings
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-import jinja2
-
 from hotshoe.adapter.errors import (
     AdapterLoadFailed,
     EngineUnavailable,
@@ -21,6 +19,7 @@ from hotshoe.adapter.errors import (
     PromptTooLong,
 )
 from hotshoe.serve import lora_cpu
+from hotshoe.serve.encoding import Encoder
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
 from hotshoe.serve.pacing import Pace, paced
 from hotshoe.serve.vllm_config import PLUGIN, VllmConfig
@@ -62,7 +61,8 @@ class VllmEngine:
     def __init__(self, config: VllmConfig, llm: AsyncLLM) -> None:
         self._llm = llm
         self._core = Core(llm, config.silence_seconds)
-        self._tokenizer: Any = llm.get_tokenizer()
+        tokenizer: Any = llm.get_tokenizer()
+        self._encoder = Encoder(tokenizer)
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._requests: dict[int, LoRARequest] = {}
         self._used_ids: set[int] = set()
@@ -76,7 +76,8 @@ class VllmEngine:
             max_rank=config.max_rank,
             base_config=json.loads((config.folder / "config.json").read_bytes()),
             number_bytes=llm.model_config.dtype.itemsize,
-            template_sha256=_sha256(getattr(self._tokenizer, "chat_template", None)),
+            longest_token=self._encoder.longest_token,
+            template_sha256=_sha256(getattr(tokenizer, "chat_template", None)),
         )
 
     @property
@@ -84,19 +85,10 @@ class VllmEngine:
         return self._facts
 
     def encode_text(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text))
+        return self._encoder.text(text)
 
     def encode_chat(self, chat: Chat) -> tuple[int, ...]:
-        turns = [{"role": message.role, "content": message.content} for message in chat.messages]
-        try:
-            ids = self._tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
-            raise InvalidRequest(
-                f"the base's chat template refuses this chat: {error}: send other turns or a plain prompt"
-            ) from error
-        return tuple(ids)
+        return self._encoder.chat(chat)
 
     async def add(self, adapter: EngineAdapter) -> None:
         if self._requests.get(adapter.id) is not None:
