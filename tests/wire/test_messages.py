@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -168,3 +169,25 @@ def test_a_finish_reason_of_a_newer_server_reads_as_aborted() -> None:
     event = messages.to_event(message)
     assert isinstance(event, Finished)
     assert event.reason is FinishReason.ABORTED
+
+
+MANY = {
+    "a chat": pb.Generation(
+        chat=pb.Chat(messages=[pb.Message(role="user")] * 500_000 + [pb.Message(role="user", content="x")])
+    ),
+    "tokens": pb.Generation(tokens=pb.Tokens(ids=[1] * 4_000_000)),
+    "stop": pb.Generation(text="x", sampling=pb.Sampling(stop=["a"] * 1_000_000)),
+    "stop_token_ids": pb.Generation(text="x", sampling=pb.Sampling(stop_token_ids=[1] * 4_000_000)),
+    "logit_bias": pb.Generation(
+        text="x", sampling=pb.Sampling(logit_bias=dict.fromkeys(range(300_000), 1.0))
+    ),
+    "choice": pb.Generation(text="x", sampling=pb.Sampling(choice=pb.Choice(options=["a"] * 1_000_000))),
+}
+
+
+@pytest.mark.parametrize("what", MANY)
+def test_what_is_far_too_much_is_refused_before_any_time_is_spent_on_it(what: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match=f"{what} takes at most"):
+        messages.to_request(MANY[what])
+    assert time.process_time() - began < 0.02

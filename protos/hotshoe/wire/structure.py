@@ -24,6 +24,8 @@ MOST_OPTIONAL = 64
 costs nothing a token; `([a-z]{0,15} ?){0,15}` costs 0.65 s a token; `a?` 256 times takes 11 s to compile, and
 the cube of how often."""
 
+MOST_OPTIONS = 1000
+
 _REPEATED = re.compile(r"\{(\d{1,9})(?:,(\d{0,9}))?\}")
 
 
@@ -77,8 +79,9 @@ class Choice:
     options: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.options) <= 1000 or any(not 1 <= len(each) <= 1024 for each in self.options):
-            raise InvalidRequest("choice takes 1 to 1000 texts of 1 to 1024 characters each")
+        few = 1 <= len(self.options) <= MOST_OPTIONS
+        if not few or any(not 1 <= len(each) <= 1024 for each in self.options):
+            raise InvalidRequest(f"choice takes 1 to {MOST_OPTIONS} texts of 1 to 1024 characters each")
 
 
 Structure = JsonSchema | Regex | Grammar | Choice

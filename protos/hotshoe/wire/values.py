@@ -14,6 +14,13 @@ from hotshoe.wire.structure import Structure
 
 ROLES = ("system", "user", "assistant", "tool")
 
+MOST_MESSAGES = 4_096
+MOST_TOKENS = 1 << 20
+MOST_STOPS = 16
+MOST_STOP_IDS = 64
+MOST_BIASES = 300
+"""Of one request. More would take long to look at, wherever it is found out that they are too many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -29,11 +36,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Messages, to be rendered through the base's chat template."""
+    """Messages, at most MOST_MESSAGES, to be rendered through the base's chat template."""
 
     messages: tuple[Message, ...]
 
     def __post_init__(self) -> None:
+        check_count("a chat", "messages", len(self.messages), MOST_MESSAGES)
         if not any(message.content for message in self.messages):
             raise EmptyPrompt("the chat has no text: give at least one message with content")
 
@@ -51,11 +59,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids of the base's vocabulary."""
+    """Token ids of the base's vocabulary, at most MOST_TOKENS."""
 
     ids: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        check_count("tokens", "ids", len(self.ids), MOST_TOKENS)
         if not self.ids:
             raise EmptyPrompt("the prompt is empty: give at least one token id")
 
@@ -106,14 +115,12 @@ class Sampling:
         _within("min_tokens", self.min_tokens, 0, 2**31 - 1)
         if self.max_tokens is not None and (self.min_tokens or 0) > self.max_tokens:
             raise InvalidRequest(f"min_tokens {self.min_tokens} is over max_tokens {self.max_tokens}")
-        if len(self.stop) > 16 or any(not 0 < len(stop) <= 256 for stop in self.stop):
-            raise InvalidRequest("stop takes at most 16 strings of 1 to 256 characters each")
-        if len(self.stop_token_ids) > 64:
-            raise InvalidRequest("stop_token_ids takes at most 64 ids")
+        if len(self.stop) > MOST_STOPS or any(not 0 < len(stop) <= 256 for stop in self.stop):
+            raise InvalidRequest(f"stop takes at most {MOST_STOPS} strings of 1 to 256 characters each")
+        check_count("stop_token_ids", "ids", len(self.stop_token_ids), MOST_STOP_IDS)
         _within("n", self.n, 1, 8)
         _within("logprobs", self.logprobs, 0, 20)
-        if len(self.logit_bias) > 300:
-            raise InvalidRequest("logit_bias takes at most 300 tokens")
+        check_count("logit_bias", "tokens", len(self.logit_bias), MOST_BIASES)
         for _, bias in self.logit_bias:
             _within("logit_bias", bias, -100, 100)
 
@@ -248,6 +255,12 @@ class AdapterSummary:
     latest: str
     aliases: Mapping[str, str]
     resident: tuple[str, ...] = ()
+
+
+def check_count(what: str, of: str, count: int, most: int) -> None:
+    """Raise InvalidRequest if there are more than that."""
+    if count > most:
+        raise InvalidRequest(f"{what} takes at most {most} {of}: this one has {count}")
 
 
 def _within(name: str, value: float | None, low: float, high: float, *, low_open: bool = False) -> None:

@@ -17,6 +17,10 @@ Argument = TypeVar("Argument")
 ENCODE_IN_THREAD_CHARACTERS = 4_096  # About a millisecond of tokenizing, which the event loop can spare.
 
 
+TURN_CHARACTERS = 64
+"""What the template's work for a turn takes as long as."""
+
+
 class Prompts:
     """Encodes with an engine's tokenizer and fits into its context."""
 
@@ -29,6 +33,7 @@ class Prompts:
             case Chat(messages):
                 size = sum(len(message.content) for message in messages)
                 self._check_length(size)
+                size += len(messages) * TURN_CHARACTERS
                 ids = await _maybe_in_thread(size, self._engine.encode_chat, prompt)
             case Text(text):
                 self._check_length(len(text))
