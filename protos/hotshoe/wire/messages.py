@@ -8,13 +8,9 @@ from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.v1 import inference_pb2 as pb
-from hotshoe.wire.structure import MOST_OPTIONS, Choice, Grammar, JsonSchema, Regex, Structure
+from hotshoe.wire.counts import check_counts
+from hotshoe.wire.structure import Choice, Grammar, JsonSchema, Regex, Structure
 from hotshoe.wire.values import (
-    MOST_BIASES,
-    MOST_MESSAGES,
-    MOST_STOP_IDS,
-    MOST_STOPS,
-    MOST_TOKENS,
     AdapterSummary,
     Answer,
     Chat,
@@ -32,7 +28,6 @@ from hotshoe.wire.values import (
     TokenLogprob,
     Tokens,
     Usage,
-    check_count,
 )
 
 _OPTIONAL_SAMPLING = (
@@ -59,6 +54,7 @@ _REASON_FROM_PB = {message: value for value, message in _REASON_TO_PB.items()}
 
 def to_request(message: pb.Generation) -> GenerateRequest:
     """Read a request; raise InvalidRequest, EmptyPrompt or InvalidReference for a wrong one."""
+    check_counts(message)
     return GenerateRequest(
         prompt=_to_prompt(message),
         adapter=AdapterRef.parse(message.adapter) if message.adapter else None,
@@ -171,22 +167,16 @@ def to_summary(message: pb.Adapter) -> AdapterSummary:
 def _to_prompt(message: pb.Generation) -> Prompt:
     match message.WhichOneof("prompt"):
         case "chat":
-            # Counted before they are made to values: to make a million takes seconds, for everybody.
-            check_count("a chat", "messages", len(message.chat.messages), MOST_MESSAGES)
             return Chat(tuple(Message(m.role, m.content) for m in message.chat.messages))
         case "text":
             return Text(message.text)
         case "tokens":
-            check_count("tokens", "ids", len(message.tokens.ids), MOST_TOKENS)
             return Tokens(tuple(message.tokens.ids))
         case _:
             raise EmptyPrompt("the request has no prompt: set chat, text or tokens")
 
 
 def _to_sampling(message: pb.Sampling) -> Sampling:
-    check_count("stop", "strings", len(message.stop), MOST_STOPS)
-    check_count("stop_token_ids", "ids", len(message.stop_token_ids), MOST_STOP_IDS)
-    check_count("logit_bias", "tokens", len(message.logit_bias), MOST_BIASES)
     chosen = {name: getattr(message, name) for name in _OPTIONAL_SAMPLING if message.HasField(name)}  # type: ignore[arg-type]
     return Sampling(
         **chosen,
@@ -231,7 +221,6 @@ def _to_structure(message: pb.Sampling) -> Structure | None:
         case "grammar":
             return Grammar(message.grammar)
         case "choice":
-            check_count("choice", "texts", len(message.choice.options), MOST_OPTIONS)
             return Choice(tuple(message.choice.options))
         case _:
             return None
