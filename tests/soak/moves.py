@@ -22,7 +22,8 @@ from hotshoe.wire.values import Sampling, Tokens
 SETTLED_SECONDS = 120.0
 """The longest that a move may take effect: the engine may have to come back first, and loads are retried."""
 
-PROBE_SECONDS = 0.05
+PROBE_SECONDS = 0.1
+PROBES_AT_ONCE = 16
 PROBES = 10_000
 
 
@@ -76,36 +77,53 @@ class Moves:
         if line.now.targets != before:
             told = time.monotonic()
             async with asyncio.timeout(SETTLED_SECONDS):
-                await self._until_answered(line, before)
+                asked = await self._until_answered(line, before)
             line.settled()
             ended = time.monotonic()
             # Twice as far back: a new version that failed to load for now is tried again after a pause.
             if not self._record.conditions.engine_was_down(told - (ended - told), ended):
-                self._record.measured(SWAPPED, ended - told)
+                self._record.measured(SWAPPED, (asked or ended) - told)
 
-    async def _until_answered(self, line: Line, before: tuple[Target, ...]) -> None:
-        """Until a caller who was answered by another version before is answered by the right one."""
+    async def _until_answered(self, line: Line, before: tuple[Target, ...]) -> float | None:
+        """When somebody asked who had been answered by another version before and is by the right one now.
+
+        Not when the answer came: it may have waited in line for others, which says nothing of the move. So
+        the next one asks before the last one is answered. None where the move changes nobody's version.
+        """
         after = line.now.targets
         sessions = (f"probe {number}" for number in range(PROBES))
         moved = (each for each in sessions if choose(before, each).version != choose(after, each).version)
         if (session := next(moved, None)) is None:
-            return  # Other weights in the same proportion.
+            return None  # Other weights in the same proportion.
         wanted = choose(after, session).version.tag
-        question = Tokens(self._world.oracle.questions[0])
-        one_token = Sampling(temperature=0, max_tokens=1)
+        asking: set[asyncio.Task[float | None]] = set()
         async with AsyncClient(self._address, api_key=key_of(PROBE), retry=NEVER) as client:
-            while True:
-                try:
-                    answer = await client.generate(
-                        question,
-                        adapter=f"{line.name}@{ALIAS}",
-                        sampling=one_token,
-                        session=session,
-                        timeout_seconds=PATIENCE_SECONDS,
-                    )
-                except Unavailable:
-                    pass  # The engine is away: that has its own judges.
-                else:
-                    if answer.resolved.version == wanted:
-                        return
-                await asyncio.sleep(PROBE_SECONDS)
+            try:
+                while True:
+                    if len(asking) < PROBES_AT_ONCE:
+                        asking.add(asyncio.create_task(self._probe(client, line, session, wanted)))
+                    await asyncio.sleep(PROBE_SECONDS)
+                    answered = {each for each in asking if each.done()}
+                    asking -= answered
+                    times = [asked for each in answered if (asked := each.result()) is not None]
+                    if times:
+                        return min(times)
+            finally:
+                for each in asking:
+                    each.cancel()
+                await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _probe(self, client: AsyncClient, line: Line, session: str, wanted: str) -> float | None:
+        """When it was asked, if it is answered by the wanted version."""
+        asked = time.monotonic()
+        try:
+            answer = await client.generate(
+                Tokens(self._world.oracle.questions[0]),
+                adapter=f"{line.name}@{ALIAS}",
+                sampling=Sampling(temperature=0, max_tokens=1),
+                session=session,
+                timeout_seconds=PATIENCE_SECONDS,
+            )
+        except Unavailable:
+            return None  # The engine is away: that has its own judges.
+        return asked if answer.resolved.version == wanted else None
