@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
@@ -32,28 +33,46 @@ def key(cell: Cell) -> str:
     return f"{cell.task} {cell.method} {cell.seed}"
 
 
-def add(cell: Cell, run: Run) -> None:
-    """Put a run into the record, in the place of an older one of the same cell, and write the page anew."""
-    runs = known() | {key(cell): run}
-    record = {
-        "machine": machine(),
+def add(cell: Cell, run: Run, seconds: float) -> None:
+    """Put a run into the record, in the place of an older one of the same cell, and write the page anew.
+
+    seconds: how long it took by the clock.
+    """
+    box = machine()
+    taken = {
+        "processor": f"{box['processor']} ({box['vectors']})",
+        "versions": box["versions"],
         "commit": commit(),
         "load": round(os.getloadavg()[0], 1),
-        "runs": runs,
+        "seconds": round(seconds),
     }
-    RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write({**known(), key(cell): {**run, "taken": taken}})
+
+
+def write(runs: Mapping[str, Run]) -> None:
+    """Write the record and the page."""
+    RECORD.write_text(json.dumps({"runs": runs}, indent=1, sort_keys=True) + "\n")
     before, rest = PAGE.read_text().split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    figures = "\n\n".join([_machine(record), *_tasks(runs), *_preference(runs)])
+    figures = "\n\n".join([*_tasks(runs), *_preference(runs)])
     PAGE.write_text(f"{before}{BEGIN}\n{figures}\n{END}{after}")
 
 
-def _machine(record: Mapping[str, Any]) -> str:
-    box = record["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in box["versions"].items())
-    return (
-        f"Machine: {box['processor']} ({box['vectors']}), one core a run; {versions}; `{record['commit']}`."
+def _taken(command: str, runs: Sequence[Run]) -> str:
+    """The command that takes a table again, and where and when its runs were taken."""
+    known = [run["taken"] for run in runs]
+    where = "; ".join(
+        f"{count} on {processor} at `{at}`"
+        for (processor, at), count in Counter((each["processor"], each["commit"]) for each in known).items()
     )
+    seconds = [each["seconds"] for each in known if "seconds" in each]
+    long = f"; {len(seconds)} of them timed, {_range(seconds)} each" if seconds else ""
+    return f"`python -m benchmarks.quality {command}`. Runs: {where}{long}."
+
+
+def _range(seconds: Sequence[float]) -> str:
+    low, high = min(seconds) / 60, max(seconds) / 60
+    return f"{high:.1f} min" if high - low < 0.1 else f"{low:.1f} to {high:.1f} min"
 
 
 def _tasks(runs: Mapping[str, Run]) -> Iterator[str]:
@@ -64,6 +83,7 @@ def _tasks(runs: Mapping[str, Run]) -> Iterator[str]:
             seeds = _seeds(max(map(len, found.values())))
             steps = f"{task.steps} steps of {task.batch_rows} rows"
             yield f"{task.train} rows, {task.heldout} held out, {steps}, {seeds}."
+            yield _taken(task.name, [run for runs in found.values() for run in runs])
             yield _comparison(task, found)
         if found["full"]:
             yield _extraction(found["full"])
@@ -110,6 +130,7 @@ def _preference(runs: Mapping[str, Run]) -> Iterator[str]:
         "`preferred`: share of held-out pairs of which the better is found likelier. `reward`: what the "
         f"learned reward says. `rouge_l`: likeness to the author's words. {_seeds(len(chains))}."
     )
+    yield _taken("preference", chains) + " One seed: `--seed 2`."
     names = ("rule", "preferred", "reward", "rouge_l", "forgetting")
     rows = [["base", *(_after("base", name, chains) for name in names), "", ""]]
     for stage in STAGES:

@@ -49,7 +49,7 @@ def measure_all(cells: Sequence[Cell], *, at_once: int, keep: Path | None) -> in
                 print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
             else:
                 seconds, figures = run.result()
-                record.add(runs[run], figures)
+                record.add(runs[run], figures, seconds)
                 print(f"{name}: {seconds:.0f} s", flush=True)
     return failed
 
