@@ -11,6 +11,7 @@ import psutil
 import pytest
 import xgrammar
 
+from hotshoe.serve.structures.limits import SLOW_NICENESS
 from hotshoe.serve.structures.process import Follower
 from hotshoe.serve.structures.processes import BUSY, Processes, Zygote
 
@@ -24,9 +25,9 @@ AMBIGUOUS = 'root ::= s\ns ::= "a" | "a" s | s "a" | s s | s s s'
 
 ENDLESS = (
     "root ::= s\ns ::= "
-    + " | ".join(f"r{n}" for n in range(300))
+    + " | ".join(f"r{n}" for n in range(1400))
     + "\n"
-    + "\n".join(f"r{n} ::= [a-z ]* s [a-z ]* | [a-z ]" for n in range(300))
+    + "\n".join(f"r{n} ::= [a-z ]* s [a-z ]* | [a-z ]" for n in range(1400))
 )
 """Takes minutes to compile."""
 
@@ -49,6 +50,11 @@ def verdict(processes: Processes, text: str, kind: str = "grammar", seconds: flo
         assert time.monotonic() < until
         time.sleep(0.01)
     return found
+
+
+def nicenesses() -> set[int]:
+    """Of the processes below this one."""
+    return {each.nice() for each in psutil.Process().children(recursive=True)}
 
 
 def allowed(processes: Processes, follower: Follower) -> set[int]:
@@ -128,6 +134,9 @@ def test_a_structure_that_takes_minutes_to_compile_is_refused_while_others_are_c
 ) -> None:
     assert processes.verdict("grammar", ENDLESS) is None
     assert verdict(processes, 'root ::= "bbb"') == ""
+    while processes.verdict("grammar", ENDLESS) is None and SLOW_NICENESS not in nicenesses():
+        time.sleep(0.05)
+    assert SLOW_NICENESS in nicenesses()  # It only gets what of the processor nobody else wants.
     assert "to compile" in verdict(processes, ENDLESS)
 
 

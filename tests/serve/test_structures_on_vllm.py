@@ -35,9 +35,9 @@ LOOP_SECONDS = 0.05
 AMBIGUOUS = 'root ::= s\ns ::= "a" | "a" s | s "a" | s s | s s s'
 ENDLESS = (
     "root ::= s\ns ::= "
-    + " | ".join(f"r{n}" for n in range(300))
+    + " | ".join(f"r{n}" for n in range(1400))
     + "\n"
-    + "\n".join(f"r{n} ::= [a-z ]* s [a-z ]* | [a-z ]" for n in range(300))
+    + "\n".join(f"r{n} ::= [a-z ]* s [a-z ]* | [a-z ]" for n in range(1400))
 )
 
 
