@@ -17,6 +17,9 @@ from hotshoe.serve.fetching import Taken
 
 log = logging.getLogger(__name__)
 
+REMEMBERED = 16_384
+"""Versions that are not inspected again."""
+
 
 class Shelf:
     """Hands the pool verified and inspected folders. Blocking: call it in a thread."""
@@ -26,6 +29,8 @@ class Shelf:
         self._registry = registry
         self._facts = facts
         self._same_template = same_template
+        # By digest: the registry hands out no bytes but those, so what they are worth stays true.
+        self._sizes: dict[str, int] = {}
 
     def take(self, version: Version) -> Taken:
         """The version's verified, immutable folder, there until it is given back.
@@ -47,10 +52,7 @@ class Shelf:
         self._compare_templates(version, manifest)
         folder = self._registry.fetch(version)
         try:
-            # Once more: whoever may write to the registry need not have come through our publish.
-            shapes = self._facts.base_config or None
-            inspect(folder, shapes, max_rank=self._facts.max_rank).raise_for_errors()
-            return Taken(folder, self._size(folder))
+            return Taken(folder, self._sizes.get(version.manifest_sha256) or self._inspected(version, folder))
         except BaseException:
             self._registry.release(version)
             raise
@@ -75,7 +77,15 @@ class Shelf:
             )
         log.warning("%s", difference)
 
-    def _size(self, folder: Path) -> int:
+    def _inspected(self, version: Version, folder: Path) -> int:
+        """The size of a version that may be served."""
+        # Once more: whoever may write to the registry need not have come through our publish.
+        shapes = self._facts.base_config or None
+        inspect(folder, shapes, max_rank=self._facts.max_rank).raise_for_errors()
         # Stored in half the precision it may be, but the engine keeps everything in its own.
         numbers = sum(math.prod(each.shape) for each in read_header(folder / WEIGHTS_FILE).tensors)
-        return numbers * self._facts.number_bytes
+        size = numbers * self._facts.number_bytes
+        if len(self._sizes) >= REMEMBERED:
+            self._sizes.clear()
+        self._sizes[version.manifest_sha256] = size
+        return size

@@ -60,8 +60,10 @@ class Stock:
         self.loads: dict[str, asyncio.Task[None]] = {}
         self.freed = asyncio.Event()
         self._with = handlers
-        # In the order of the decisions, so that the engine never holds more than it may.
-        self._turn = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+        # The engine's own: taken before one comes in, given back after one has left. So it never holds more
+        # than it may, whichever of the loads and unloads under way is done first.
+        self._places = asyncio.Semaphore(slots.capacity)
 
     def request(self, version: Version, size: int) -> bool:
         """Get a lease, if need be by beginning to load; False if there is no room as yet.
@@ -96,11 +98,11 @@ class Stock:
     async def unload(self, loaded: Loaded) -> None:
         """Take it out of the engine and give its folder back. Failing at it is nobody's fault to hear of."""
         try:
-            async with self._turn:
-                await self._with.engine.remove(loaded.adapter)
+            await self._with.engine.remove(loaded.adapter)
         except Exception as error:
             log.warning("unloading %s failed: %s", loaded.version, error or type(error).__name__)
         finally:
+            self._places.release()
             await self._with.fetcher.give_back(loaded.version)
 
     async def drop(self) -> None:
@@ -108,22 +110,24 @@ class Stock:
         tasks = list(self.loads.values())
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
         for loaded in self.loaded.values():
             await self._with.fetcher.give_back(loaded.version)
 
     def _begin(self, version: Version, evicted: list[Loaded]) -> None:
-        task = asyncio.create_task(self._load(version, evicted), name=f"load {version}")
+        for each in evicted:
+            self._with.journal.evicted(each.version)
+            leaving = asyncio.create_task(self.unload(each), name=f"unload {each.version}")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+        task = asyncio.create_task(self._load(version), name=f"load {version}")
         task.add_done_callback(failed)  # Seen, even if every caller has given up by then.
         self.loads[version.engine_name] = task
 
-    async def _load(self, version: Version, evicted: list[Loaded]) -> None:
+    async def _load(self, version: Version) -> None:
         name = version.engine_name
         started = time.monotonic()
         try:
-            for each in evicted:
-                self._with.journal.evicted(each.version)
-                await self.unload(each)
             with self._with.failures.watching(version):
                 adapter = await self._add(version)
         except BaseException:
@@ -144,8 +148,12 @@ class Stock:
         taken = await self._with.fetcher.take(version)
         adapter = EngineAdapter(name=version.engine_name, id=next(self._with.ids), folder=taken.folder)
         try:
-            async with self._turn:
+            await self._places.acquire()
+            try:
                 await self._with.engine.add(adapter)
+            except BaseException:
+                self._places.release()
+                raise
         except BaseException:
             await self._with.fetcher.give_back(version)
             raise

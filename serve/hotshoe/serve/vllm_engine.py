@@ -101,8 +101,7 @@ class VllmEngine:
         self._used_ids.add(adapter.id)
         request = LoRARequest(adapter.name, adapter.id, str(adapter.folder))
         try:
-            await self._prepare(request)
-            added = await self._core.answer(self._llm.add_lora(request))
+            added = await self._load(request)
         except EngineDeadError as error:
             raise _dead() from error
         except Exception as error:
@@ -186,11 +185,12 @@ class VllmEngine:
                 f"{lora_cpu.OPERATORS}: its plugin {PLUGIN} did not load; reinstall hotshoe"
             )
 
-    async def _prepare(self, request: LoRARequest) -> None:
+    async def _load(self, request: LoRARequest) -> bool:
         """Load an adapter little by little, each piece between two steps: no stream waits long for it."""
         arguments = (request.lora_name, request.lora_int_id, request.lora_path)
-        while not all(await self._core.call("hotshoe_prepare", *arguments)):
+        while None in (answers := await self._core.call("hotshoe_add", *arguments)):
             pass
+        return all(answers)
 
     async def _judge(self, kind: str, text: str) -> str | None:
         (verdict,) = await self._core.call("hotshoe_structure", kind, text)

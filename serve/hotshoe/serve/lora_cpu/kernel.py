@@ -9,7 +9,7 @@ on BLAS is faster (see plan).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numba  # type: ignore[import-untyped]
 import numpy as np
@@ -17,6 +17,8 @@ from numba import types
 from numba.extending import intrinsic  # type: ignore[import-untyped]
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+Result = TypeVar("Result")
+
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 ADD_SIGNATURE = (
@@ -24,6 +26,9 @@ ADD_SIGNATURE = (
     " int64[:,::1], int64[::1])"
 )
 
+TRANSPOSE_SIGNATURE = "void(float32[:,::1], float32[:,::1], float32)"
+
+FINITE_SIGNATURE = "boolean(float32[::1])"
 
 BLOCK = 4
 
@@ -31,12 +36,12 @@ BLOCK = 4
 _OPTIONS = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True, "boundscheck": False}
 
 
-def _compiled(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _compiled(signature: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Compile now, not in somebody's request; keep the result on disk where there is a place for it."""
 
-    def compile_(function: Callable[..., None]) -> Callable[..., None]:
+    def compile_(function: Callable[..., Result]) -> Callable[..., Result]:
         try:
-            made: Callable[..., None] = numba.njit(signature, cache=True, **_OPTIONS)(function)
+            made: Callable[..., Result] = numba.njit(signature, cache=True, **_OPTIONS)(function)
         except RuntimeError:  # Neither this folder nor the user's cache can be written.
             made = numba.njit(signature, **_OPTIONS)(function)
         return made
@@ -175,3 +180,21 @@ def add_rows(
                 left, outputs = edges[piece], edges[piece + 1] - edges[piece]
                 _shrink(hidden, x, mine, numba.carray(_floats_at(a[adapter, piece]), (rank, x.shape[1])))
                 _expand(y, mine, left, hidden, numba.carray(_floats_at(b[adapter, piece]), (rank, outputs)))
+
+
+@_compiled(TRANSPOSE_SIGNATURE)
+def transpose_scaled(y: Floats, x: Floats, scale: float) -> None:
+    """y = scale * x^T, with x [rows, columns]. torch's own takes three times as long for 16 columns."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for k in range(columns):
+            y[k, i] = x[i, k] * scale
+
+
+@_compiled(FINITE_SIGNATURE)
+def all_finite(x: Floats) -> bool:
+    """Whether no number is NaN or infinite: those times zero are NaN."""
+    total = np.float32(0)
+    for n in range(len(x)):
+        total += x[n] * np.float32(0)
+    return bool(total == 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.layers.column_parallel_linear import MergedColumnParallelLinearWithLoRA
 from vllm.lora.model_manager import LRUCacheLoRAModelManager
 
 from hotshoe.serve.lora_cpu.weights import LayerSlots, LayerWeights, pack
+
+if TYPE_CHECKING:
+    from hotshoe.serve.lora_cpu.reading import Module
 
 _SHOWN = 3  # Names in a message at most.
 
@@ -34,6 +37,29 @@ class PackingManager(LRUCacheLoRAModelManager):  # type: ignore[misc]  # vLLM sh
                 LayerSlots.take_over(layer, self.lora_slots)
             else:
                 layer.create_lora_weights(self.lora_slots, self.lora_config, self.model.config)
+
+    def layout(self, modules: Collection[str]) -> dict[str, list[str | None]] | None:
+        """The layers that an adapter of these modules fills, and which module each output slice is.
+
+        None where that is not all there is to it: then `prepare` has to judge what vLLM makes of them.
+        """
+        if self._is_moe or self.is_pooling_model or self._maps_names():
+            return None
+        found: dict[str, list[str | None]] = {}
+        for name in self._ours:
+            slices = [each if each in modules else None for each in self.packed_modules.get(name, [name])]
+            layer = self.modules[name]
+            if any(slices):
+                if layer.tp_size > 1 or len(slices) != layer.n_slices:
+                    return None
+                found[name] = slices
+        fitting = sum(each is not None for slices in found.values() for each in slices)
+        return found if fitting == len(modules) else None
+
+    def check_shapes(self, name: str, index: int, module: Module) -> None:
+        """Raise ValueError unless a module fits that slice of a layer."""
+        _check_ranks(module.name, module.a.shape, module.b.shape, module.rank)
+        self._check_widths(name, index, module.a.shape, module.b.shape)
 
     def prepare(self, lora: Any) -> Iterator[None]:
         """Check, merge and pack an adapter piece by piece; raise ValueError if it can't be right."""
@@ -75,13 +101,24 @@ class PackingManager(LRUCacheLoRAModelManager):  # type: ignore[misc]  # vLLM sh
             a, b = layer.expand_packed_lora(a, b)
         if layer.tp_size > 1:
             a, b = layer.slice_lora_a(a), layer.slice_lora_b(b)
-        for each_a, each_b, outputs in zip(a, b, layer.output_slices, strict=True):
-            if each_a is not None and (each_a.shape[1], each_b.shape[0]) != (layer.input_size, outputs):
-                raise ValueError(
-                    f"{name} is made for {each_a.shape[1]} inputs and {each_b.shape[0]} outputs; "
-                    f"the base has {layer.input_size} and {outputs}"
-                )
+        for index, (each_a, each_b) in enumerate(zip(a, b, strict=True)):
+            if each_a is not None:
+                self._check_widths(name, index, each_a.shape, each_b.shape)
         weights.lora_a, weights.lora_b = pack(a, b), None
+
+    def _check_widths(self, name: str, index: int, a: Sequence[int], b: Sequence[int]) -> None:
+        layer = self.modules[name]
+        if (a[1], b[0]) != (layer.input_size, layer.output_slices[index]):
+            raise ValueError(
+                f"{name} is made for {a[1]} inputs and {b[0]} outputs; "
+                f"the base has {layer.input_size} and {layer.output_slices[index]}"
+            )
+
+    def _maps_names(self) -> bool:
+        """Whether this model's modules are not called what an adapter calls them."""
+        return bool(
+            getattr(self.model, "hf_to_vllm_mapper", None) or getattr(self.model, "lora_skip_prefixes", None)
+        )
 
 
 def _is_ours(layer: Any) -> bool:
@@ -99,13 +136,15 @@ def _check_tensors(name: str, weights: Any) -> None:
         return  # Packed before: vLLM's own zero adapter, cloned.
     if a is None or b is None:
         raise ValueError(f"{name} has {'no A' if a is None else 'no B'}")
-    if not a.shape[0] == b.shape[1] == weights.rank:
-        raise ValueError(
-            f"{name} has rank {a.shape[0]} in A and {b.shape[1]} in B; its configuration says {weights.rank}"
-        )
+    _check_ranks(name, a.shape, b.shape, weights.rank)
     # The largest number tells: NaN and infinity are never smaller, and no copy is made.
     if not (a.abs().max().isfinite() and (b.abs().max() * weights.scaling).isfinite()):
         raise ValueError(f"{name} holds NaN or infinite numbers")
+
+
+def _check_ranks(name: str, a: Sequence[int], b: Sequence[int], rank: int) -> None:
+    if not a[0] == b[1] == rank:
+        raise ValueError(f"{name} has rank {a[0]} in A and {b[1]} in B; its configuration says {rank}")
 
 
 def _few(names: list[str]) -> str:

@@ -45,13 +45,17 @@ def pack(a: Sequence[torch.Tensor | None], b: Sequence[torch.Tensor | None]) -> 
         return None
     stacked = [each_a for _, each_a, _ in present]
     whole = (torch.cat(stacked) if len(stacked) > 1 else stacked[0]).contiguous()
-    parts = tuple((index, each_b.t().contiguous()) for index, _, each_b in present)
-    where = np.zeros((3, len(a)), dtype=np.int64)
-    address = whole.data_ptr()
+    return laid_out(whole, [(index, each_b.t().contiguous()) for index, _, each_b in present], len(a))
+
+
+def laid_out(a: torch.Tensor, parts: Sequence[tuple[int, torch.Tensor]], slices: int) -> LayerWeights:
+    """The weights of a layer of so many output slices; for `a` and `parts` see there. Both contiguous."""
+    where = np.zeros((3, slices), dtype=np.int64)
+    address = a.data_ptr()
     for index, part in parts:
         where[:, index] = address, part.data_ptr(), part.shape[0]
-        address += part.shape[0] * whole.shape[1] * whole.element_size()
-    return LayerWeights(whole, parts, where)
+        address += part.shape[0] * a.shape[1] * a.element_size()
+    return LayerWeights(a, tuple(parts), where)
 
 
 def view(a: torch.Tensor, b: torch.Tensor, slot: int, width: int) -> LayerWeights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from vllm.lora.request import LoRARequest
@@ -14,6 +15,7 @@ class WorkerExtension:
     """Mixed into vLLM's worker class; its methods are called by name over `collective_rpc`."""
 
     model_runner: Any
+    add_lora: Callable[[LoRARequest], bool]
 
     def hotshoe_leave_interrupts_to_server(self) -> None:
         """Ignore Ctrl-C, which a terminal sends to every process: the server drains before it ends."""
@@ -27,9 +29,10 @@ class WorkerExtension:
         wrappers = self.model_runner.lora_manager._adapter_manager.punica_wrapper_mapping.values()
         return sorted({type(wrapper).__name__ for wrapper in wrappers})
 
-    def hotshoe_prepare(self, name: str, adapter_id: int, path: str) -> bool:
-        """Go on loading an adapter for a moment; True once adding it takes no time (or can't be helped)."""
+    def hotshoe_add(self, name: str, adapter_id: int, path: str) -> bool | None:
+        """Go on loading an adapter for a moment; then as `add_lora`, None before."""
+        request = LoRARequest(name, adapter_id, path)
         manager = self.model_runner.lora_manager
-        if not isinstance(manager, SlicingWorkerManager):
-            return True
-        return manager.prepare(LoRARequest(name, adapter_id, path))
+        if isinstance(manager, SlicingWorkerManager) and not manager.prepare(request):
+            return None
+        return self.add_lora(request)
