@@ -29,6 +29,7 @@ with warnings.catch_warnings():
     # On import vLLM touches a name that torch has deprecated.
     warnings.simplefilter("ignore", FutureWarning)
     from vllm.exceptions import VLLMClientError
+    from vllm.inputs.engine import tokens_input
     from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -141,7 +142,7 @@ class VllmEngine:
             if lora is None:
                 raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
         with _translated():
-            tokens = {"prompt_token_ids": list(prompt)}
+            tokens = tokens_input(list(prompt))
             params = params_of(sampling, self._defaults)
             async with followed(sampling.structure, self._judge):
                 stream = paced(self._llm, self._pace, tokens, params, request_id, lora)

@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 from collections.abc import Iterator
 
-from vllm import AsyncEngineArgs
+from vllm import AsyncEngineArgs, envs
 from vllm.config import StructuredOutputsConfig
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -48,7 +48,7 @@ async def start_llm(config: VllmConfig) -> AsyncLLM:
 
 def _start(config: VllmConfig) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
-    with environment(config), _logs_handed_over():
+    with environment(config), _logs_handed_over(), _environment_read_once():
         try:
             vllm_config = AsyncEngineArgs(
                 model=str(config.folder),
@@ -81,6 +81,14 @@ def _start(config: VllmConfig) -> AsyncLLM:
             raise EngineUnavailable(
                 f"the engine died while it loaded {config.folder}: {error}: see its log for the cause"
             ) from error
+
+
+@contextlib.contextmanager
+def _environment_read_once() -> Iterator[None]:
+    """Have vLLM remember what the environment says at the end of the block: it asks for every token."""
+    envs.disable_envs_cache()
+    yield
+    envs.enable_envs_cache()
 
 
 @contextlib.contextmanager
