@@ -89,7 +89,7 @@ def test_what_was_given_stays_and_the_rest_is_fitted(tmp_path: Path, registry: R
     config = ServeConfig(base="b", **given)
     assert make_plan(config, given, base, SMOLLM2, registry).config == config
     fitted = make_plan(ServeConfig(base="b"), {"kv_cache_bytes"}, base, SMOLLM2, registry).config
-    assert (fitted.slots, fitted.max_rank, fitted.context_tokens) == (8, 16, 8192)
+    assert (fitted.slots, fitted.max_rank, fitted.context_tokens) == (64, 16, 8192)
 
 
 def test_a_context_is_no_longer_than_the_cache(tmp_path: Path, registry: Registry) -> None:
@@ -125,5 +125,5 @@ def test_checking_loads_nothing_and_says_it_in_a_line(
     (base / "config.json").write_text(json.dumps(SMOLLM2))
     config = ServeConfig(base=str(base), registry=registry.url, listen="127.0.0.1:0")
     line = start.describe(start.check(config, {"base", "listen"}))
-    assert "8 slots of rank 16" in line
+    assert "64 slots of rank 16" in line
     assert "0 of 2 promoted versions can be served" in line

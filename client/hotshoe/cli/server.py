@@ -37,7 +37,10 @@ def serve(
     ] = None,
     registry: RegistryOption = None,
     slots: Annotated[
-        int | None, typer.Option(help="Adapters active in one step. Default: 8, or 16 if there are more.")
+        int | None,
+        typer.Option(
+            help="Adapters active in one step. Default: as many as answers on a CPU, 8 or 16 on a GPU."
+        ),
     ] = None,
     adapter_memory_mib: Annotated[
         int | None,

