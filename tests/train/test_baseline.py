@@ -21,3 +21,8 @@ def test_a_broken_memory_is_asked_anew_and_mended(tmp_path: Path, broken: bytes)
     assert remembered("key", lambda: TOLD, folder=tmp_path) == TOLD
     assert remembered("key", lambda: (), folder=tmp_path) == TOLD
     assert [path.name for path in tmp_path.iterdir()] == ["key.json"]
+
+
+def test_a_disk_without_room_costs_the_memory_and_not_the_run(tmp_path: Path) -> None:
+    (tmp_path / "memory").write_text("no folder")
+    assert remembered("key", lambda: TOLD, folder=tmp_path / "memory") == TOLD

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hotshoe.adapter.errors import InvalidConfig, Refused
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.plan import plan
 from hotshoe.train.run import train
+from hotshoe.train.scratch import scratch_for
 
 STEPS = {"steps": 12, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
 
@@ -146,6 +148,11 @@ def test_recomputing_changes_no_loss(tiny_base: Path, folder: Path, tmp_path: Pa
     assert kept.losses == again.losses
 
 
+def _checkpoint(scratch: Path) -> Path:
+    (scratch / "checkpoint-3").mkdir()
+    return scratch / "checkpoint-3"
+
+
 def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
     for _ in range(2400):
         if file.exists():
@@ -153,3 +160,36 @@ def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
     raise AssertionError(f"{file.name} was never written")
+
+
+def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with scratch_for(out, "a", keep=False) as scratch:
+        (scratch / "work").mkdir()
+        for keep in (False, True):
+            with (
+                pytest.raises(InvalidConfig, match="another process is training"),
+                scratch_for(out, "b", keep=keep),
+            ):
+                pytest.fail("two runs at once")
+        assert (scratch / "work").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_kept_stays_until_the_same_run_ends(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileExistsError), scratch_for(out, "a", keep=True) as scratch:
+        shutil.copytree(_checkpoint(scratch), scratch, dirs_exist_ok=False)
+    with pytest.raises(InvalidConfig, match="unfinished run"), scratch_for(out, "a", keep=False):
+        pytest.fail("another run's folder")
+    with scratch_for(out, "a", keep=True) as scratch:
+        assert (scratch / "checkpoint-3").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_without_checkpoints_left_is_swept_away(tmp_path: Path) -> None:
+    left = tmp_path / ".out.run"
+    (left / "checks").mkdir(parents=True)
+    (left / "batch.json").write_text("{}")
+    with scratch_for(tmp_path / "out", "a", keep=True) as scratch:
+        assert sorted(path.name for path in scratch.iterdir()) == ["inputs.sha256", "lock"]

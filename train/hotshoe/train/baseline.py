@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,9 +30,19 @@ def remembered(
         return tuple(Answer(**answer) for answer in json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         answers = ask()
+    with suppress(OSError):
+        # A full disk costs the memory, not the run.
+        _remember(path, answers)
+    return answers
+
+
+def _remember(path: Path, answers: tuple[Answer, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump([asdict(answer) for answer in answers], file, ensure_ascii=False)
-    os.replace(partial, path)
-    return answers
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump([asdict(answer) for answer in answers], file, ensure_ascii=False)
+        os.replace(partial, path)
+    except OSError:
+        os.unlink(partial)
+        raise

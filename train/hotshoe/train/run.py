@@ -67,14 +67,20 @@ def train(
 
     # Read when torch is loaded: threads that spin while they wait halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from hotshoe.train.facts import inputs_digest
     from hotshoe.train.quiet import quiet
+    from hotshoe.train.scratch import scratch_for
 
     with quiet():
         desk = _set_up(config, base, started, skip_bad=skip_bad)
-        outcome = _learn(desk, out, progress, together)
-        if not together.first:
-            sys.exit(0)
-        return _write(desk, outcome, out=out, begun=begun)
+        inputs = inputs_digest(config, base.base, desk.data.digests(), started)
+        keep = config.training.checkpoint_every_steps is not None
+        # Checkpoints stay until the adapter is written: the exam after the last step may be killed, too.
+        with scratch_for(out, inputs, keep=keep, first=together.first) as scratch:
+            outcome = _learn(desk, out, scratch, progress, together)
+            if not together.first:
+                sys.exit(0)
+            return _write(desk, outcome, out=out, begun=begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +142,13 @@ def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *
     return _Desk(config, base, parents, machine, batch, tokenizer, data, exam)
 
 
-def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _Outcome:
+def _learn(desk: _Desk, out: Path, scratch: Path, progress: Progress, together: Processes) -> _Outcome:
     from hotshoe.train.baseline import remembered
     from hotshoe.train.batch import settle_batch
-    from hotshoe.train.facts import inputs_digest
     from hotshoe.train.lesson import Lesson
     from hotshoe.train.model import load_base, merged
     from hotshoe.train.plain import keep_beginning, load_plain, write_plain
     from hotshoe.train.recipes import RECIPES
-    from hotshoe.train.scratch import scratch_for
     from hotshoe.train.trackers import tracked
 
     config, tokenizer = desk.config, desk.tokenizer
@@ -168,9 +172,7 @@ def _learn(desk: _Desk, out: Path, progress: Progress, together: Processes) -> _
             heard[who] = exam.sit(adapted, tokenizer, progress)
 
     progress.stage("Train")
-    inputs = inputs_digest(config, desk.base.base, desk.data.digests(), desk.parents)
-    keep = config.training.checkpoint_every_steps is not None
-    with scratch_for(out, inputs, keep=keep, first=together.first) as scratch, tracked(out):
+    with tracked(out):
         batch = settle_batch(desk.batch, scratch)
         if config.lora.moves_base and together.first:
             keep_beginning(adapted, scratch)

@@ -13,32 +13,37 @@ from filelock import FileLock, Timeout
 
 from hotshoe.adapter.errors import InvalidConfig
 
-_IDENTITY = "inputs.sha256"
+_IDENTITY, _LOCK = "inputs.sha256", "lock"
 
 
 @contextmanager
 def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True) -> Iterator[Path]:
-    """A folder for a run that writes to `out`; gone when the block ends well.
+    """A folder `.NAME.run` beside `out` for the run that writes there; gone when the block ends well.
 
-    first: False for a process that trains beside the first one, which owns the folder.
-
-    keep: leave it where the block ends badly, as `.NAME.run` beside `out`; the next run with the same
-    `inputs` (a digest of all that the run depends on) finds it as it was. Raises InvalidConfig where
-    another run's folder stands there, or another process works in it.
+    No other run writes to `out` meanwhile. keep: leave the folder where the block ends badly; the next run
+    with the same `inputs` (a digest of all that the run depends on) finds it as it was. first: False for a
+    process that trains beside the first one, which owns the folder. Raises InvalidConfig where another run's
+    folder stands there, or another process works in it.
     """
-    if not keep:
+    folder = out.with_name(f".{out.name}.run")
+    if not first and not keep:
         with tempfile.TemporaryDirectory(prefix="hotshoe-train-") as passing:
             yield Path(passing)
         return
-    folder = out.with_name(f".{out.name}.run")
     folder.mkdir(parents=True, exist_ok=True)
     if not first:
         yield folder
         return
     try:
-        with FileLock(folder / "lock", timeout=0):
-            _claim(folder, inputs)
-            yield folder
+        lock = FileLock(folder / _LOCK, timeout=0)
+        with lock:
+            _claim(folder, inputs, keep=keep)
+            try:
+                yield folder
+            except BaseException:
+                if not keep:
+                    shutil.rmtree(folder)
+                raise
             shutil.rmtree(folder)
     except Timeout:
         raise InvalidConfig(f"another process is training {out} now: wait, or name another") from None
@@ -46,15 +51,25 @@ def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True) -> It
 
 def unfinished(parent: Path, stem: str) -> Path | None:
     """The `out` of the newest run below `parent` that was killed, and whose name begins with `stem`-."""
-    left = [path for path in parent.glob(f".{glob.escape(stem)}-*.run") if path.is_dir()]
+    runs = parent.glob(f".{glob.escape(stem)}-*.run")
+    left = [path for path in runs if (path / _IDENTITY).is_file()]
     newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
     return newest and newest.with_name(newest.name.removeprefix(".").removesuffix(".run"))
 
 
-def _claim(folder: Path, inputs: str) -> None:
+def _claim(folder: Path, inputs: str, *, keep: bool) -> None:
     identity = folder / _IDENTITY
-    if identity.exists() and identity.read_text() != inputs:
-        raise InvalidConfig(
-            f"{folder} holds an unfinished run with other config or data: finish that one, or remove it"
-        )
-    identity.write_text(inputs)
+    if identity.exists():
+        if not keep or identity.read_text() != inputs:
+            raise InvalidConfig(
+                f"{folder} holds an unfinished run with other config or data: finish that one, or remove it"
+            )
+        return
+    # A run that kept nothing was killed here.
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != _LOCK:
+            left.unlink()
+    if keep:
+        identity.write_text(inputs)
