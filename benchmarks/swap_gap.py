@@ -84,7 +84,7 @@ async def measure(rounds: int) -> Group:
         title="Hot swap: the longest pause of running streams",
         setting=f"SmolLM2-135M, {STREAMS} streams; promote, fetch, verify, load and switch of a 19.6 MB "
         "version against `add_lora` of one such adapter in stock vLLM. Added is the longest gap in any "
-        f"stream in the {WINDOW_SECONDS:g} seconds from the change on, less the longest in as many before it.",
+        f"stream in the {WINDOW_SECONDS:g} seconds from the change on, less that in as many before it.",
         rows=[
             Row(
                 "added gap, over stock's",
