@@ -31,8 +31,7 @@ def record(group: Group) -> None:
     """Put a group's figures into the record, in the place of older ones, and write the page anew."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else {"groups": {}}
     entry = asdict(group) | {"at": group.at.isoformat(timespec="seconds"), "commit": commit()}
-    known["machine"] = machine()
-    known["groups"][group.name] = entry
+    known["groups"][group.name] = entry | {"machine": machine()}
     RECORD.parent.mkdir(exist_ok=True)
     RECORD.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     page = PAGE.read_text() if PAGE.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
@@ -63,22 +62,27 @@ def machine() -> dict[str, Any]:
 
 
 def _markdown(known: Mapping[str, Any]) -> str:
-    box = known["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in box["versions"].items())
-    parts = [
-        f"Machine: {box['cores']} cores of {box['processor']} ({box['vectors']}), {box['memory_gib']} GiB, "
-        f"no GPU, shared with other work. Python {box['python']}, {versions}.",
-    ]
+    machines = list(dict.fromkeys(_described(entry["machine"]) for entry in known["groups"].values()))
+    parts = [f"Machine {number}: {each}" for number, each in enumerate(machines, 1)]
     for entry in known["groups"].values():
         at = datetime.fromisoformat(entry["at"])
+        number = machines.index(_described(entry["machine"])) + 1
         parts += [
             f"## {entry['title']}",
-            f"{entry['setting']} Taken {at:%Y-%m-%d %H:%M} UTC at `{entry['commit']}`; "
-            f"load average {entry['load']:.1f} at the end.",
+            f"{entry['setting']} Taken {at:%Y-%m-%d %H:%M} UTC at `{entry['commit']}` on machine "
+            f"{number}; load average {entry['load']:.1f} at the end.",
             "| what | seen | result | goal | |\n|---|---|---|---|---|\n"
             + "\n".join(f"| {' | '.join(_cells(_row(each)))} |" for each in entry["rows"]),
         ]
     return "\n\n".join(parts)
+
+
+def _described(box: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in box["versions"].items())
+    return (
+        f"{box['cores']} cores of {box['processor']} ({box['vectors']}), {box['memory_gib']} GiB, "
+        f"no GPU, shared with other work. Python {box['python']}, {versions}."
+    )
 
 
 def _row(entry: Mapping[str, Any]) -> Row:
