@@ -127,3 +127,15 @@ def test_checking_loads_nothing_and_says_it_in_a_line(
     line = start.describe(start.check(config, {"base", "listen"}))
     assert "64 slots of rank 16" in line
     assert "0 of 2 promoted versions can be served" in line
+
+
+def test_a_base_of_experts_pays_for_its_slots_and_gets_few(tmp_path: Path, registry: Registry) -> None:
+    base = make_base(tmp_path / "base")
+    plan = make_plan(ServeConfig(base="b"), (), base, {**SMOLLM2, "num_local_experts": 8}, registry)
+    assert plan.config.slots == 8
+
+
+def test_there_are_no_more_slots_than_adapters_may_be_in_memory(tmp_path: Path, registry: Registry) -> None:
+    config = ServeConfig(base="b", resident=20)
+    plan = make_plan(config, {"resident"}, make_base(tmp_path / "base"), SMOLLM2, registry)
+    assert plan.config.slots == 20

@@ -123,3 +123,9 @@ def test_any_text_is_settings_or_invalid(tmp_path: Path, text: str) -> None:
         read_settings(path)
     except InvalidConfig:
         return
+
+
+def test_fewer_adapters_in_memory_than_slots_by_default_make_fewer_slots() -> None:
+    assert make_config({"base": "b", "resident": 4}).slots == 4
+    with pytest.raises(InvalidConfig, match="resident"):
+        make_config({"base": "b", "resident": 0})

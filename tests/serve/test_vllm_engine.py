@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from safetensors.torch import load_file, save_file
 from support import tiny
 from support.broken import DEEP
 from support.engines import GREEDY, as_engine_adapter, chunks, tokens
@@ -72,6 +73,19 @@ async def test_an_adapter_that_vllm_would_die_of_or_take_in_silence_is_refused(
     assert len(refusal.value.message) > len("the engine refuses acme/broken@: ") + 64 + 10  # It says why.
     assert await tokens(tiny_engine, PROMPTS[0]) == before
     assert broken.id not in await tiny_engine._llm.list_loras()
+
+
+async def test_a_plain_adapter_is_read_by_layers_in_slices_and_not_by_tensors_at_once(
+    tiny_engine: VllmEngine, tiny_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Who reads by layers finds a fault in all that a layer is fused of; vLLM's way, in one tensor."""
+    folder = Path(shutil.copytree(tiny_adapter("good", 50), tmp_path / "broken"))
+    weights = load_file(folder / "adapter_model.safetensors")
+    next(each for name, each in weights.items() if "k_proj" in name)[0, 0] = float("nan")
+    save_file(weights, folder / "adapter_model.safetensors")
+
+    with pytest.raises(AdapterLoadFailed, match=r"q_proj, .*k_proj, .*v_proj hold NaN"):
+        await tiny_engine.add(as_engine_adapter(folder))
 
 
 async def test_a_finite_adapter_that_overflows_leaves_no_trace_in_later_answers(

@@ -15,6 +15,7 @@ from hotshoe.serve.tls import TlsFiles
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The slot ranks that vLLM takes (vllm.config.lora)."""
 
+SLOTS = 8
 RESIDENT = 1024
 
 SILENCE_SECONDS = 60.0
@@ -48,7 +49,7 @@ class ServeConfig:
     base: str
     listen: str = "127.0.0.1:50051"
     registry: str | None = None
-    slots: int = 8
+    slots: int = SLOTS
     resident: int = RESIDENT
     adapter_memory_bytes: int = 1 << 30
     max_rank: int = 16

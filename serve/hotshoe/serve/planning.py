@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from hotshoe.adapter.errors import HotshoeError
 from hotshoe.adapter.reference import AdapterRef, Alias, VersionNumber
 from hotshoe.registry import AdapterSummary, BaseModel, Registry
 from hotshoe.serve.config import RANKS, RESIDENT, ServeConfig
+from hotshoe.serve.lora_cpu import STOCK, SWITCH
 
 LOOKED_AT = 1000
 """Adapters whose manifests are read for a plan: the first ones by name."""
@@ -165,7 +167,7 @@ def _chosen(
         changes["max_rank"] = next(rank for rank in RANKS if rank >= min(max(highest, 16), RANKS[-1]))
     if "slots" not in given:
         most = config.resident if "resident" in given else RESIDENT
-        changes["slots"] = min(_slots(config, len(servable)), most)
+        changes["slots"] = min(_slots(config, len(servable), base_config), most)
     if "resident" not in given:
         changes["resident"] = max(changes.get("slots", config.slots), RESIDENT)
     if "adapter_memory_bytes" not in given and memory:
@@ -181,10 +183,11 @@ def _chosen(
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
-def _slots(config: ServeConfig, adapters: int) -> int:
+def _slots(config: ServeConfig, adapters: int, base_config: Mapping[str, Any]) -> int:
     """One too few makes adapters take turns."""
-    if is_cpu_build():
-        return config.sequences  # Here a slot is a reference (see lora_cpu): as many as could ever be used.
+    ours = is_cpu_build() and os.environ.get(SWITCH) != STOCK
+    if ours and not any("experts" in key for key in base_config):
+        return config.sequences  # There a slot is a reference (see lora_cpu): as many as could ever be used.
     return 16 if adapters > config.slots else config.slots
 
 

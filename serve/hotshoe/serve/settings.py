@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import InvalidConfig
-from hotshoe.serve.config import RESIDENT, ServeConfig
+from hotshoe.serve.config import RESIDENT, SLOTS, ServeConfig
 from hotshoe.serve.tls import TlsFiles
 
 
@@ -49,6 +49,8 @@ def make_config(given: Mapping[str, Any]) -> ServeConfig:
     chosen = dict(given)
     if "slots" in given and "resident" not in given:
         chosen["resident"] = max(RESIDENT, chosen["slots"])
+    if "resident" in given and "slots" not in given:
+        chosen["slots"] = max(1, min(SLOTS, chosen["resident"]))
     return ServeConfig(**chosen)
 
 

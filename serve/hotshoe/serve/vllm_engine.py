@@ -67,6 +67,7 @@ class VllmEngine:
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._requests: dict[int, LoRARequest] = {}
         self._used_ids: set[int] = set()
+        self._one_piece = asyncio.Lock()
         self._closed = False
         self._pace = Pace()
         self._facts = EngineFacts(
@@ -189,9 +190,12 @@ class VllmEngine:
     async def _load(self, request: LoRARequest) -> bool:
         """Load an adapter little by little, each piece between two steps: no stream waits long for it."""
         arguments = (request.lora_name, request.lora_int_id, request.lora_path)
-        while None in (answers := await self._core.call("hotshoe_add", *arguments)):
-            pass
-        return all(answers)
+        while True:
+            # One piece at a time, whoever's: vLLM does all that it is asked before it takes the next step.
+            async with self._one_piece:
+                answers = await self._core.call("hotshoe_add", *arguments)
+            if None not in answers:
+                return all(answers)
 
     async def _judge(self, kind: str, text: str) -> str | None:
         (verdict,) = await self._core.call("hotshoe_structure", kind, text)

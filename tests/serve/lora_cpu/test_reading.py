@@ -99,7 +99,7 @@ def test_numbers_that_are_none_are_refused_by_the_names_of_their_modules(
     write_adapter(tmp_path, weights=made)
 
     read(tmp_path, 0, *ATTENTION)
-    with pytest.raises(ValueError, match=r"k_proj.*holds NaN or infinite numbers"):
+    with pytest.raises(ValueError, match=r"k_proj.* hold NaN or infinite numbers"):
         read(tmp_path, 1, *ATTENTION)
 
 

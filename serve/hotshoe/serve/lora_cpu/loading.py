@@ -22,7 +22,7 @@ from hotshoe.adapter.errors import HotshoeError
 from hotshoe.serve.lora_cpu.manager import PackingManager
 
 SLICE_SECONDS = 0.004
-"""Between two steps, for all that are being loaded together."""
+"""Between two steps, for whichever adapter's turn it is."""
 
 
 class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # vLLM ships no types
@@ -36,19 +36,19 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         self._prepared: dict[int, Any] = {}
 
     def prepare(self, request: LoRARequest) -> bool:
-        """Go on loading an adapter for its share of SLICE_SECONDS; True once adding it takes no time.
+        """Go on loading an adapter for SLICE_SECONDS; True once adding it takes no time.
 
         Raises what vLLM's own loading raises, and ValueError for what that would take in silence.
         """
         adapter_id = request.lora_int_id
         if adapter_id in self._prepared or adapter_id in self.list_adapters():
             return True
-        work = self._under_way.setdefault(adapter_id, self._load_in_pieces(request))
-        until = time.monotonic() + SLICE_SECONDS / len(self._under_way)
+        work = self._under_way.pop(adapter_id, None) or self._load_in_pieces(request)
+        until = time.monotonic() + SLICE_SECONDS
         for _ in work:
             if time.monotonic() >= until:
+                self._under_way[adapter_id] = work
                 return False
-        del self._under_way[adapter_id]
         return True
 
     def remove_adapter(self, adapter_id: int) -> bool:
@@ -77,8 +77,8 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
             return None
         if file is None:
             return None
-        yield
         with file:
+            yield
             layout = self._adapter_manager.layout(file.modules)
             if layout is None:
                 return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.layers.column_parallel_linear import MergedColumnParallelLinearWithLoRA
 from vllm.lora.model_manager import LRUCacheLoRAModelManager
+from vllm.model_executor.models.utils import WeightsMapper
 
 from hotshoe.serve.lora_cpu.weights import LayerSlots, LayerWeights, pack
 
@@ -38,6 +39,14 @@ class PackingManager(LRUCacheLoRAModelManager):  # type: ignore[misc]  # vLLM sh
             else:
                 layer.create_lora_weights(self.lora_slots, self.lora_config, self.model.config)
 
+    def _deactivate_adapter(self, lora_id: int) -> None:
+        # vLLM leaves the weights in the slot; here a slot is all that keeps an unloaded adapter in memory.
+        if lora_id in self.lora_index_to_id:
+            slot = self.lora_index_to_id.index(lora_id)
+            for name in self._ours:
+                self.modules[name].reset_lora(slot)
+        super()._deactivate_adapter(lora_id)
+
     def layout(self, modules: Collection[str]) -> dict[str, list[str | None]] | None:
         """The layers that an adapter of these modules fills, and which module each output slice is.
 
@@ -54,7 +63,7 @@ class PackingManager(LRUCacheLoRAModelManager):  # type: ignore[misc]  # vLLM sh
                     return None
                 found[name] = slices
         fitting = sum(each is not None for slices in found.values() for each in slices)
-        return found if fitting == len(modules) else None
+        return found if found and fitting == len(modules) else None
 
     def check_shapes(self, name: str, index: int, module: Module) -> None:
         """Raise ValueError unless a module fits that slice of a layer."""
@@ -116,9 +125,9 @@ class PackingManager(LRUCacheLoRAModelManager):  # type: ignore[misc]  # vLLM sh
 
     def _maps_names(self) -> bool:
         """Whether this model's modules are not called what an adapter calls them."""
-        return bool(
-            getattr(self.model, "hf_to_vllm_mapper", None) or getattr(self.model, "lora_skip_prefixes", None)
-        )
+        mapper = getattr(self.model, "hf_to_vllm_mapper", None)
+        renames = mapper is not None and mapper.get_rename_mapper() != WeightsMapper()
+        return renames or bool(getattr(self.model, "lora_skip_prefixes", None))
 
 
 def _is_ours(layer: Any) -> bool:

@@ -7,6 +7,7 @@ pages. Here each byte is read once and written once, into one block of large pag
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -49,9 +50,9 @@ class AdapterFile:
 
     def __init__(self, modules: Mapping[str, Module], path: Path) -> None:
         self.modules = modules
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115
         numbers = sum(math.prod(each.shape) for module in modules.values() for each in (module.a, module.b))
         self._left = _fresh(numbers)
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115
 
     @classmethod
     def open(cls, folder: Path, rank_and_scaling: Callable[[str], tuple[int, float]]) -> Self | None:
@@ -88,7 +89,7 @@ class AdapterFile:
             parts.append((index, torch.from_numpy(self._scaled(module))))
         if not all_finite(whole[: len(whole) - len(self._left)]):
             names = ", ".join(module.name for _, module in present)
-            raise ValueError(f"{names} holds NaN or infinite numbers")
+            raise ValueError(f"{names} hold NaN or infinite numbers")
         return laid_out(torch.from_numpy(a), parts, len(modules))
 
     def _scaled(self, module: Module) -> Floats:
@@ -145,5 +146,6 @@ def _fresh(numbers: int) -> Floats:
     if size < _LARGE_PAGE:
         return np.empty(numbers, np.float32)
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    block.madvise(mmap.MADV_HUGEPAGE)
+    with contextlib.suppress(OSError):  # A kernel without them.
+        block.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(block, np.float32)
