@@ -45,7 +45,9 @@ def test_what_does_not_speak_as_a_hub_does_is_an_error_of_the_house(
         "/api/models$": lambda asker: asker.adapters(),
     }
     for path, question in questions.items():
-        hub.bend("GET", path, lambda response: replace(response, body=body), times=1)
+        # A log that lacks a version is asked for again: it may have been let go, and come back, meanwhile.
+        times = 2 if path == "/commits/" else 1
+        hub.bend("GET", path, lambda response: replace(response, body=body), times=times)
         asker = open_desk().registry
         with contextlib.suppress(HotshoeError):
             assert not question(asker), "no answer is made of this"
