@@ -11,7 +11,7 @@ import psutil
 import pytest
 import xgrammar
 
-from hotshoe.serve.structures.limits import SLOW_NICENESS
+from hotshoe.serve.structures.limits import MASK_SECONDS, SLOW_NICENESS
 from hotshoe.serve.structures.process import Follower
 from hotshoe.serve.structures.processes import BUSY, Processes, Zygote
 
@@ -154,6 +154,45 @@ def test_what_breaks_its_process_or_its_bounds_breaks_nothing_else(
 ) -> None:
     verdict(processes, grammar)
     assert verdict(processes, 'root ::= "bb"') == ""
+
+
+def test_an_engine_that_was_away_blames_no_structure_for_it() -> None:
+    def large() -> Zygote:
+        words = [*VOCABULARY, *(f"w{n}" for n in range(128_000))]
+        info = xgrammar.TokenizerInfo(words, vocab_size=len(words), stop_token_ids=[EOS])
+        return Zygote(info.serialize_json())
+
+    processes, grammar = Processes(large), 'root ::= "a" root | "b"'
+    try:
+        assert verdict(processes, grammar) == ""
+        followers = [processes.open("grammar", grammar, (EOS,)) for _ in range(16)]
+        for each in followers:
+            assert processes.accept(each, (A,))
+        time.sleep(MASK_SECONDS + 0.1)  # More masks than the channel holds: the process waits for us.
+        processes.look()
+        for each in followers:
+            while not processes.ready(each, 1.0):
+                pass
+        assert not any(each.failed for each in followers)
+        assert processes.verdict("grammar", grammar) == ""
+    finally:
+        processes.close()
+
+
+def test_a_structure_whose_process_stands_still_is_not_blamed(processes: Processes) -> None:
+    others = set(psutil.Process().children(recursive=True))
+    grammar = 'root ::= "ba" | "bba"'
+    assert verdict(processes, grammar) == ""
+    (child,) = set(psutil.Process().children(recursive=True)) - others
+    follower = processes.open("grammar", grammar, (EOS,))
+    child.suspend()
+    processes.accept(follower, (B,))
+    time.sleep(MASK_SECONDS + 0.1)
+    assert not processes.ready(follower)
+    assert not follower.failed
+    child.resume()
+    assert allowed(processes, follower) == {A, B}
+    processes.close_follower(follower)
 
 
 def test_structures_nobody_follows_make_room_and_those_in_use_do_not() -> None:

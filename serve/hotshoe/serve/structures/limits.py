@@ -1,10 +1,22 @@
 """What a structure may take."""
 
 COMPILE_SECONDS = 10.0
-"""Until it can be followed. Sound ones take 10 ms to a second."""
+"""Of the processor's time, until it can be followed. Sound ones take 10 ms to a second."""
 
 MASK_SECONDS = 2.0
-"""Which tokens may come next. Sound ones take 0.1 ms."""
+"""Of the processor's time, to tell which tokens may come next. Sound ones take 0.1 ms."""
+
+STUCK_SECONDS = 60.0
+"""Without a word, however little it could work; who asks may try again, since that tells of the machine."""
+
+LOOK_SECONDS = 0.05
+"""Whoever is silent for less is not asked what it took."""
+
+OPEN_SECONDS = 5.0
+"""How long an answer waits for its first mask: a few threads wait for all of them."""
+
+BUSY_SECONDS = 1.0
+"""How long those who ask for a structure hear that its process got stuck."""
 
 ANSWER_SECONDS = 10.0
 """Of the processor's time, for one answer in all. Sound structures take 0.4 s for 4,096 tokens."""
@@ -25,7 +37,7 @@ REMEMBERED = 1024
 """Structures that are refused so, at most."""
 
 SLOW_SECONDS = 0.3
-"""After that the process only gets what time of the processor nobody else wants."""
+"""Of the processor's time, for one message. After that the process only gets what nobody else wants of it."""
 
 FIRST_NICENESS = 5
 SLOW_NICENESS = 19

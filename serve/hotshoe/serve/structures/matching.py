@@ -39,6 +39,7 @@ def serve(channel: socket.socket, info: Any) -> None:
             case Compile(kind):
                 try:
                     compiled = _compiled(info, kind, _text(descriptors[0]))
+                    _ensure_beginning(compiled, info.vocab_size)
                 except Exception as error:
                     channel.send(messages.refused(str(error)))
                 else:
@@ -70,6 +71,13 @@ def _compiled(info: Any, kind: str, text: str) -> Any:
             return compiler.compile_regex(text)
         case _:
             return compiler.compile_grammar(text)
+
+
+def _ensure_beginning(compiled: Any, vocabulary: int) -> None:
+    """Raise ValueError for a structure that never ends, such as a rule that is itself: no token begins it."""
+    first = _next(xgrammar.GrammarMatcher(compiled, max_rollback_tokens=0), vocabulary)
+    if first is not None and not any(first):
+        raise ValueError("nothing can be written that the structure allows: give it a way to end")
 
 
 def _text(descriptor: int) -> str:

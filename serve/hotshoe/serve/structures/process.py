@@ -14,11 +14,13 @@ from hotshoe.serve.structures.limits import (
     ANSWER_SECONDS,
     COMPILE_SECONDS,
     GRACE_SECONDS,
+    LOOK_SECONDS,
     MASK_SECONDS,
     MEMORY_BYTES,
     MESSAGE_BYTES,
     SLOW_NICENESS,
     SLOW_SECONDS,
+    STUCK_SECONDS,
 )
 from hotshoe.serve.structures.messages import Accept, Close, Compile, Mask, Open, Refused, Rejected
 
@@ -41,9 +43,8 @@ class Follower:
         self.rejected = False
         self.ended = False
         self.seconds = 0.0
-        self.asked_at = time.monotonic()
         self.process = process
-        process.say(Open(self.number, stops).packed())
+        process.ask(Open(self.number, stops).packed())
         process.followers[self.number] = self
 
     @property
@@ -54,8 +55,7 @@ class Follower:
     def accept(self, tokens: tuple[int, ...]) -> None:
         """The answer goes on with these; what may follow them is known later."""
         self.ready = False
-        self.asked_at = time.monotonic()
-        self.process.say(Accept(self.number, tokens).packed())
+        self.process.ask(Accept(self.number, tokens).packed())
 
     def close(self) -> None:
         """Ask for it no more."""
@@ -71,8 +71,9 @@ class Follower:
 class Process:
     """Compiles a structure, then follows answers through it, until it takes too much.
 
-    compiled: whether it has got so far. fault: why it is no more; None while it lives. prompt: whether it
-    told of the last token at once. Not for several threads at once.
+    compiled: whether it has got so far. fault: why it is no more; None while it lives. blamed: whether
+    that is the structure's doing, and would be so again. prompt: whether it told of the last token at once.
+    Not for several threads at once.
     """
 
     def __init__(self, channel: socket.socket, kind: str, text: str) -> None:
@@ -82,7 +83,10 @@ class Process:
         self.compiled = False
         self.prompt = True
         self.fault: str | None = None
-        self.began_at = self.used_at = time.monotonic()
+        self.blamed = False
+        self.used_at = self._heard_at = time.monotonic()
+        self._unanswered = 1
+        self._worked_before: float | None = 0.0
         self._channel = channel
         self._handle: int | None = None
         self._slow = False
@@ -94,13 +98,20 @@ class Process:
         finally:
             os.close(text_file)
 
+    def ask(self, message: bytes) -> None:
+        """Send what is answered by one message."""
+        if not self._unanswered:
+            self._heard_at = time.monotonic()
+        self._unanswered += 1
+        self.say(message)
+
     def say(self, message: bytes) -> None:
         """Send it. A process that does not come round to reading is ended."""
         if self.fault is None:
             try:
                 self._channel.send(message)
             except OSError:
-                self.end(f"the structure takes too long to follow: {_NEXT_STEPS}")
+                self.end("the structure's process does not come round to reading: try again", blame=False)
 
     def listen(self) -> None:
         """Take in what it said, and end it if it takes too long."""
@@ -119,15 +130,19 @@ class Process:
                 return
             if descriptors:
                 self._handle = descriptors[0]
+            if data != messages.HERE:
+                self._unanswered -= 1
+                self._worked_before = None
+                self._heard_at = time.monotonic()
             self._hear(data)
         if self.fault is None:
             self._judge(time.monotonic())
 
-    def end(self, fault: str) -> None:
-        """Kill it. Answers that it followed have failed."""
+    def end(self, fault: str, *, blame: bool = True) -> None:
+        """Kill it. Answers that it followed have failed. blame: whether the structure is at fault."""
         if self.fault is not None:
             return
-        self.fault = fault
+        self.fault, self.blamed = fault, blame
         if self._handle is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
@@ -136,7 +151,7 @@ class Process:
 
     def waiting(self) -> bool:
         """Whether something was asked that it has not answered."""
-        return not self.compiled or any(not each.ready for each in self.followers.values())
+        return self._unanswered > 0
 
     def fileno(self) -> int:
         """Of the channel, to wait for."""
@@ -157,26 +172,44 @@ class Process:
                 self.compiled = True
 
     def _judge(self, now: float) -> None:
-        waits = [now - each.asked_at for each in self.followers.values() if not each.ready]
-        longest = max(waits, default=0.0) if self.compiled else now - self.began_at
-        if longest > SLOW_SECONDS:
-            self._yield_processor()
-        if not self.compiled and longest > COMPILE_SECONDS:
-            self.end(f"the structure takes over {COMPILE_SECONDS:.0f} s to compile: {_NEXT_STEPS}")
-        elif self.compiled and longest > MASK_SECONDS:
-            self.end(f"the structure takes over {MASK_SECONDS:.0f} s to follow by a token: {_NEXT_STEPS}")
-        elif any(each.seconds > ANSWER_SECONDS for each in self.followers.values()):
+        if any(each.seconds > ANSWER_SECONDS for each in self.followers.values()):
             self.end(f"the structure takes over {ANSWER_SECONDS:.0f} s to follow: {_NEXT_STEPS}")
+        silent = now - self._heard_at
+        if self.fault is not None or not self._unanswered or silent < LOOK_SECONDS:
+            return
+        # By its own time on the processor: the engine may have been away, or the machine busy with others.
+        worked = self._worked()
+        if self._worked_before is None:
+            self._worked_before = worked
+        took = worked - self._worked_before
+        if took > SLOW_SECONDS:
+            self._yield_processor()
+        if not self.compiled and took > COMPILE_SECONDS:
+            self.end(f"the structure takes over {COMPILE_SECONDS:.0f} s to compile: {_NEXT_STEPS}")
+        elif self.compiled and took > MASK_SECONDS:
+            self.end(f"the structure takes over {MASK_SECONDS:.0f} s to follow by a token: {_NEXT_STEPS}")
+        elif silent > STUCK_SECONDS:
+            self.end("the structure's process did not get far in time: try again", blame=False)
+
+    def _worked(self) -> float:
+        """Seconds of the processor's time that it has taken; 0.0 where that is not known yet."""
+        with contextlib.suppress(OSError), open(f"/proc/{self._pid()}/stat") as stat:
+            # After the name, which may hold blanks: the state, ten more, then the user's and the system's.
+            user, system = stat.read().rpartition(")")[2].split()[11:13]
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return 0.0
+
+    def _pid(self) -> int:
+        """0 where it has none (any more), or has not said."""
+        if self._handle is not None:
+            with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{self._handle}") as info:
+                found = (int(line.split()[1]) for line in info if line.startswith("Pid:"))
+                return max(next(found, 0), 0)
+        return 0
 
     def _yield_processor(self) -> None:
         """From now on it only gets what nobody else wants."""
-        if self._slow or self._handle is None:
-            return
-        self._slow = True
-        with (
-            contextlib.suppress(OSError, StopIteration, ValueError),
-            open(f"/proc/self/fdinfo/{self._handle}") as info,
-        ):
-            pid = next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
-            if pid > 0:
+        if not self._slow and (pid := self._pid()):
+            self._slow = True
+            with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, pid, SLOW_NICENESS)

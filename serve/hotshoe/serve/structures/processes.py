@@ -13,7 +13,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from hotshoe.serve.structures.limits import MASK_SECONDS, PROCESSES, REFUSED_SECONDS, REMEMBERED
+from hotshoe.serve.structures.limits import (
+    BUSY_SECONDS,
+    OPEN_SECONDS,
+    PROCESSES,
+    REFUSED_SECONDS,
+    REMEMBERED,
+)
 from hotshoe.serve.structures.messages import LENGTH_BYTES, READY
 from hotshoe.serve.structures.process import Follower, Process
 
@@ -121,9 +127,11 @@ class Processes:
             if process is None or not process.compiled or process.fault is not None:
                 raise ValueError("the structure has no process: ask for a verdict first")
             follower = Follower(process, stops)
-        while not self.ready(follower, MASK_SECONDS):
-            pass  # A process that takes too long is ended.
-        if follower.failed:
+        known = self.ready(follower, OPEN_SECONDS)
+        if follower.failed or not known:
+            self.close_follower(follower)
+            if not known:
+                raise ValueError("the structure's process did not begin in time: try again")
             raise ValueError(process.fault or "the structure allows no token at all")
         return follower
 
@@ -167,7 +175,10 @@ class Processes:
                     process.listen()
                 if process.fault is not None:
                     del self._processes[key]
-                    self._refused[key] = (time.monotonic() + REFUSED_SECONDS, process.fault)
+                    seconds, why = (
+                        (REFUSED_SECONDS, process.fault) if process.blamed else (BUSY_SECONDS, BUSY)
+                    )
+                    self._refused[key] = (time.monotonic() + seconds, why)
                     if len(self._refused) > REMEMBERED:
                         self._refused.popitem(last=False)
 
