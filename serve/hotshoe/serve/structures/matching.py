@@ -51,7 +51,8 @@ def serve(channel: socket.socket, info: Any) -> None:
                 channel.send(messages.mask(number, 0.0, _next(matchers[number], info.vocab_size)))
             case Accept(number, tokens):
                 began, matcher = time.process_time(), matchers[number]
-                if all(matcher.accept_token(token) for token in tokens):
+                # One that must not end goes on with anything after the structure's end, as with vLLM's own.
+                if all(matcher.is_terminated() or matcher.accept_token(token) for token in tokens):
                     bits = _next(matcher, info.vocab_size)
                     channel.send(messages.mask(number, time.process_time() - began, bits))
                 else:
