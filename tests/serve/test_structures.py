@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -192,6 +193,56 @@ def test_a_structure_whose_process_stands_still_is_not_blamed(processes: Process
     assert not follower.failed
     child.resume()
     assert allowed(processes, follower) == {A, B}
+    processes.close_follower(follower)
+
+
+def test_an_answer_may_go_on_with_anything_after_the_end(processes: Processes) -> None:
+    grammar = 'root ::= "abb"'
+    assert verdict(processes, grammar) == ""
+    one, other = (processes.open("grammar", grammar, (EOS,)) for _ in range(2))
+    for token in (A, B, B, EOS, A, EOS):
+        assert processes.accept(one, (token,))
+        allowed(processes, one)
+    for token in (A, B, B, EOS, A, EOS):  # Planned ahead: nobody has heard of the end yet.
+        assert processes.accept(other, (token,))
+    while other.process.waiting():
+        processes.look()
+        time.sleep(0.01)
+    for each in (one, other):
+        assert each.ended
+        assert not each.failed
+        processes.close_follower(each)
+
+
+def test_a_structure_that_nobody_waits_for_is_compiled_no_further_and_not_refused() -> None:
+    processes, small = Processes(zygote, most=1), 'root ::= "a"'
+    try:
+        assert verdict(processes, small) == ""  # The zygote is there.
+        assert processes.verdict("grammar", ENDLESS) is None  # It has the only place now.
+        assert processes.verdict("grammar", small) == BUSY
+        until = time.monotonic() + 30
+        while processes.verdict("grammar", small) == BUSY:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert verdict(processes, small) == ""
+        assert processes.verdict("grammar", ENDLESS) is None
+    finally:
+        processes.close()
+
+
+def test_a_failed_fork_ends_nobody_elses_answer(processes: Processes) -> None:
+    grammar = 'root ::= "aba"'
+    assert verdict(processes, grammar) == ""
+    follower = processes.open("grammar", grammar, (EOS,))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        refused = processes.verdict("grammar", 'root ::= "abab"')
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert refused == BUSY
+    assert processes.accept(follower, (A,))
+    assert allowed(processes, follower) == {B}
     processes.close_follower(follower)
 
 

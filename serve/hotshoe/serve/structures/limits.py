@@ -27,6 +27,12 @@ GRACE_SECONDS = 0.002
 MEMORY_BYTES = 256 << 20
 """Beside what it shares with the others."""
 
+ABANDONED_SECONDS = 2.0
+"""How long a structure is compiled that nobody asks for. Who waits for one asks every 50 ms."""
+
+GAP_SECONDS = 0.5
+"""What counts of that between two looks: those who ask come no sooner where the engine was away."""
+
 PROCESSES = 64
 """At most; those that nobody follows any more leave first."""
 

@@ -53,7 +53,9 @@ class Follower:
         return self.rejected or self.process.fault is not None
 
     def accept(self, tokens: tuple[int, ...]) -> None:
-        """The answer goes on with these; what may follow them is known later."""
+        """The answer goes on with these; what may follow them is known later. After the end all may come."""
+        if self.ended:
+            return
         self.ready = False
         self.process.ask(Accept(self.number, tokens).packed())
 
@@ -84,7 +86,8 @@ class Process:
         self.prompt = True
         self.fault: str | None = None
         self.blamed = False
-        self.used_at = self._heard_at = time.monotonic()
+        self._heard_at = time.monotonic()
+        self.unasked_seconds = 0.0
         self._unanswered = 1
         self._worked_before: float | None = 0.0
         self._channel = channel

@@ -14,7 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from hotshoe.serve.structures.limits import (
+    ABANDONED_SECONDS,
     BUSY_SECONDS,
+    GAP_SECONDS,
     OPEN_SECONDS,
     PROCESSES,
     REFUSED_SECONDS,
@@ -83,6 +85,7 @@ class Processes:
         self._lock = threading.RLock()
         self._closed = False
         self._try_again_at = 0.0
+        self._looked_at = time.monotonic()
 
     def warm_up(self) -> None:
         """Start the zygote, if it is not, in the background."""
@@ -105,7 +108,7 @@ class Processes:
                 del self._refused[key]
             if (process := self._processes.get(key)) is not None:
                 self._processes.move_to_end(key)
-                process.used_at = time.monotonic()
+                process.unasked_seconds = 0.0
                 return "" if process.compiled else None
             if self._zygote is None:
                 if time.monotonic() < self._try_again_at:
@@ -116,8 +119,11 @@ class Processes:
                 return BUSY
             try:
                 self._processes[key] = Process(self._zygote.fork(), kind, text)
-            except OSError:
-                self._lost()
+            except ConnectionError:
+                self._lost()  # The zygote is gone.
+            except OSError as error:
+                log.warning("no process for a structure: %s", error)
+                return BUSY
             return None
 
     def open(self, kind: str, text: str, stops: tuple[int, ...]) -> Follower:
@@ -170,7 +176,10 @@ class Processes:
             if self._zygote is not None and self._zygote.dead():
                 log.error("the process for structured output died: it is started again when it is needed")
                 self._lost()
+            now = time.monotonic()
+            passed, self._looked_at = min(now - self._looked_at, GAP_SECONDS), now
             for key, process in [*self._processes.items()]:
+                process.unasked_seconds += passed
                 if process.fault is None and process.waiting():
                     process.listen()
                 if process.fault is not None:
@@ -181,6 +190,8 @@ class Processes:
                     self._refused[key] = (time.monotonic() + seconds, why)
                     if len(self._refused) > REMEMBERED:
                         self._refused.popitem(last=False)
+                elif not process.compiled and process.unasked_seconds > ABANDONED_SECONDS:
+                    self._processes.pop(key).end("nobody waits for it any more", blame=False)
 
     def close(self) -> None:
         """End all processes."""

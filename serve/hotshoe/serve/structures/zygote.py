@@ -6,6 +6,7 @@ each socket that comes over it, and ends with the engine's process, whatever end
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -50,6 +51,9 @@ def _confine() -> None:
     with open("/proc/self/status") as status:
         data = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData:"))
     resource.setrlimit(resource.RLIMIT_DATA, (data + MEMORY_BYTES, data + MEMORY_BYTES))
+    # Where the machine has no memory left, it is this that goes, not the engine.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The library prints what it thinks of a grammar; whoever sent that shall not fill the server's log.
     with open(os.devnull, "wb") as nowhere:
