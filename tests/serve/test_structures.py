@@ -230,6 +230,22 @@ def test_a_structure_that_nobody_waits_for_is_compiled_no_further_and_not_refuse
         processes.close()
 
 
+def test_a_zygote_that_stands_still_holds_up_nobody_who_asks() -> None:
+    started = zygote()
+    processes = Processes(lambda: started, most=10_000)
+    (child,) = (each for each in psutil.Process().children() if each.pid == started.pid)
+    try:
+        assert verdict(processes, 'root ::= "a"') == ""
+        child.suspend()
+        asked = 0
+        while processes.verdict("grammar", f'root ::= "a" | "{"b" * asked}"') is None:
+            asked += 1
+            assert asked < 2_000
+        child.resume()
+    finally:
+        processes.close()
+
+
 def test_a_failed_fork_ends_nobody_elses_answer(processes: Processes) -> None:
     grammar = 'root ::= "aba"'
     assert verdict(processes, grammar) == ""

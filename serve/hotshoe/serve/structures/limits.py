@@ -30,6 +30,9 @@ MEMORY_BYTES = 256 << 20
 ABANDONED_SECONDS = 2.0
 """How long a structure is compiled that nobody asks for. Who waits for one asks every 50 ms."""
 
+IDLE_SECONDS = 300.0
+"""How long one that is compiled stays when nobody asks for it or follows it: it holds memory."""
+
 GAP_SECONDS = 0.5
 """What counts of that between two looks: those who ask come no sooner where the engine was away."""
 

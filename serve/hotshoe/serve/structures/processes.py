@@ -17,6 +17,7 @@ from hotshoe.serve.structures.limits import (
     ABANDONED_SECONDS,
     BUSY_SECONDS,
     GAP_SECONDS,
+    IDLE_SECONDS,
     OPEN_SECONDS,
     PROCESSES,
     REFUSED_SECONDS,
@@ -29,6 +30,9 @@ BUSY = "busy"
 """The verdict on a structure for which there is no process to spare; any other is the structure's own."""
 
 TRY_AGAIN_SECONDS = 10.0
+
+START_SECONDS = 120.0
+"""For the zygote to load what it needs, on a machine that is busy with the engine's own start."""
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +50,35 @@ class Zygote:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._control = ours
         data = vocabulary.encode()
-        ours.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
-        if ours.recv(len(READY)) != READY:
+        ours.settimeout(START_SECONDS)
+        try:
+            ours.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+            said = ours.recv(len(READY))
+        except OSError:
+            said = b""
+        if said != READY:
             self.close()
             raise RuntimeError("the process for structured output did not start")
+        ours.setblocking(False)  # One that stands still must not hold up the engine.
 
     def fork(self) -> socket.socket:
-        """A channel to a new process, without waiting for it. Raises OSError where the zygote is gone."""
+        """A channel to a new process, without waiting for it.
+
+        Raises ConnectionError where the zygote is gone, another OSError where it cannot be now.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+            try:
+                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
         return ours
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def dead(self) -> bool:
         """Whether it has ended by itself."""
@@ -179,7 +201,7 @@ class Processes:
             now = time.monotonic()
             passed, self._looked_at = min(now - self._looked_at, GAP_SECONDS), now
             for key, process in [*self._processes.items()]:
-                process.unasked_seconds += passed
+                process.unasked_seconds = 0.0 if process.followers else process.unasked_seconds + passed
                 if process.fault is None and process.waiting():
                     process.listen()
                 if process.fault is not None:
@@ -190,7 +212,7 @@ class Processes:
                     self._refused[key] = (time.monotonic() + seconds, why)
                     if len(self._refused) > REMEMBERED:
                         self._refused.popitem(last=False)
-                elif not process.compiled and process.unasked_seconds > ABANDONED_SECONDS:
+                elif process.unasked_seconds > (IDLE_SECONDS if process.compiled else ABANDONED_SECONDS):
                     self._processes.pop(key).end("nobody waits for it any more", blame=False)
 
     def close(self) -> None:
