@@ -48,6 +48,9 @@ REMEMBERED = 1024
 SLOW_SECONDS = 0.3
 """Of the processor's time, for one message. After that the process only gets what nobody else wants of it."""
 
+SLOW_ANSWER_SECONDS = 1.0
+"""The same, for one answer in all."""
+
 FIRST_NICENESS = 5
 SLOW_NICENESS = 19
 

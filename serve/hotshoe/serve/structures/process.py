@@ -18,6 +18,7 @@ from hotshoe.serve.structures.limits import (
     MASK_SECONDS,
     MEMORY_BYTES,
     MESSAGE_BYTES,
+    SLOW_ANSWER_SECONDS,
     SLOW_NICENESS,
     SLOW_SECONDS,
     STUCK_SECONDS,
@@ -177,6 +178,8 @@ class Process:
     def _judge(self, now: float) -> None:
         if any(each.seconds > ANSWER_SECONDS for each in self.followers.values()):
             self.end(f"the structure takes over {ANSWER_SECONDS:.0f} s to follow: {_NEXT_STEPS}")
+        if any(each.seconds > SLOW_ANSWER_SECONDS for each in self.followers.values()):
+            self._yield_processor()
         silent = now - self._heard_at
         if self.fault is not None or not self._unanswered or silent < LOOK_SECONDS:
             return
