@@ -99,7 +99,7 @@ async def bystander(engine: VllmEngine) -> AsyncIterator[list[float]]:
 
 
 def ends_with(code: grpc.StatusCode, said: str, limit: str) -> bool:
-    """Whether it was refused for a limit, or for the processor's time where there was none to spare for it."""
+    """Whether it was refused for a limit, or for the processor's time where there was none to spare."""
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return limit in said
     return code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
