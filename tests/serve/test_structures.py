@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 import xgrammar
+from support.grammars import AMBIGUOUS, ENDLESS
 
 from hotshoe.serve.structures.limits import MASK_SECONDS, SLOW_NICENESS
 from hotshoe.serve.structures.process import Follower
@@ -20,17 +21,6 @@ pytestmark = pytest.mark.timeout(120)
 
 VOCABULARY = ["<eos>", "a", "b", "{", "}", '"', ":", ",", "1"]
 EOS, A, B = 0, 1, 2
-
-AMBIGUOUS = 'root ::= s\ns ::= "a" | "a" s | s "a" | s s | s s s'
-"""Each token takes longer than the one before, over a second at the ninetieth."""
-
-ENDLESS = (
-    "root ::= s\ns ::= "
-    + " | ".join(f"r{n}" for n in range(1400))
-    + "\n"
-    + "\n".join(f"r{n} ::= [a-z ]* s [a-z ]* | [a-z ]" for n in range(1400))
-)
-"""Takes minutes to compile."""
 
 
 def zygote() -> Zygote:
