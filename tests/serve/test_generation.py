@@ -190,7 +190,13 @@ class Silent(Recorder):
     """Ends its answers without an end."""
 
     async def generate(
-        self, request_id: str, prompt: tuple[int, ...], sampling: Sampling, adapter: EngineAdapter | None
+        self,
+        request_id: str,
+        prompt: tuple[int, ...],
+        sampling: Sampling,
+        adapter: EngineAdapter | None,
+        *,
+        tenant: str = "",
     ) -> AsyncGenerator[EngineChunk, None]:
         yield EngineChunk("ba", (98, 97), None, len(prompt), 0)
 

@@ -7,15 +7,17 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 import xgrammar
 from support.grammars import AMBIGUOUS, ENDLESS
 
-from hotshoe.serve.structures.limits import MASK_SECONDS, SLOW_NICENESS
+from hotshoe.serve.structures.limits import GAP_SECONDS, IDLE_SECONDS, MASK_SECONDS, SLOW_NICENESS
 from hotshoe.serve.structures.process import Follower
-from hotshoe.serve.structures.processes import BUSY, Processes, Zygote
+from hotshoe.serve.structures.processes import BUSY, UNKNOWN, Processes, Zygote
+from hotshoe.serve.structures.wanted import Wanted
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -30,14 +32,26 @@ def zygote() -> Zygote:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
-    found = Processes(zygote, most=4)
+    found = Processes(zygote, most=8)
     yield found
     found.close()
 
 
-def verdict(processes: Processes, text: str, kind: str = "grammar", seconds: float = 60.0) -> str:
-    until = time.monotonic() + seconds
-    while (found := processes.verdict(kind, text)) is None:
+def key(text: str, tenant: str = "") -> str:
+    return Wanted.of(tenant, "grammar", text).key
+
+
+def asked(processes: Processes, text: str, kind: str = "grammar", tenant: str = "") -> str | None:
+    """The verdict that there is now."""
+    wanted = Wanted.of(tenant, kind, text)
+    found = processes.verdict(wanted.key)
+    return processes.verdict(wanted.key, wanted) if found == UNKNOWN else found
+
+
+def verdict(processes: Processes, text: str, kind: str = "grammar", tenant: str = "") -> str:
+    """The verdict, once there is one."""
+    until = time.monotonic() + 60
+    while (found := asked(processes, text, kind, tenant)) is None:
         assert time.monotonic() < until
         time.sleep(0.01)
     return found
@@ -51,7 +65,7 @@ def nicenesses() -> set[int]:
 def allowed(processes: Processes, follower: Follower) -> set[int]:
     while not processes.ready(follower, 1.0):
         pass
-    assert not follower.failed
+    assert follower.fault is None
     if follower.mask is None:
         return set(range(len(VOCABULARY)))
     bits = int.from_bytes(follower.mask, "little")
@@ -61,7 +75,7 @@ def allowed(processes: Processes, follower: Follower) -> set[int]:
 def test_an_answer_is_followed_token_by_token(processes: Processes) -> None:
     grammar = 'root ::= "ab" | "aab"'
     assert verdict(processes, grammar) == ""
-    follower = processes.open("grammar", grammar, (EOS,))
+    follower = processes.open(key(grammar), (EOS,))
     assert allowed(processes, follower) == {A}
     assert processes.accept(follower, (A,))
     assert allowed(processes, follower) == {A, B}
@@ -76,7 +90,7 @@ def test_an_answer_is_followed_token_by_token(processes: Processes) -> None:
 def test_answers_of_one_structure_go_their_own_ways(processes: Processes) -> None:
     grammar = 'root ::= "ab" | "ba"'
     assert verdict(processes, grammar) == ""
-    one, other = (processes.open("grammar", grammar, (EOS,)) for _ in range(2))
+    one, other = (processes.open(key(grammar), (EOS,)) for _ in range(2))
     processes.accept(one, (A,))
     processes.accept(other, (B,))
     assert (allowed(processes, one), allowed(processes, other)) == ({B}, {A})
@@ -94,38 +108,126 @@ def test_what_cannot_be_understood_is_refused_with_the_reason(processes: Process
 def test_tokens_that_do_not_fit_end_the_answer(processes: Processes) -> None:
     grammar = 'root ::= "aa"'
     assert verdict(processes, grammar) == ""
-    follower = processes.open("grammar", grammar, (EOS,))
+    follower = processes.open(key(grammar), (EOS,))
     processes.accept(follower, (B,))
     while not processes.ready(follower, 1.0):
         pass
-    assert follower.failed
+    assert follower.fault is not None
     assert not processes.accept(follower, (A,))
 
 
-def test_a_structure_that_takes_ever_longer_is_ended_and_refused_from_then_on(processes: Processes) -> None:
+def test_an_answer_that_takes_ever_longer_is_ended_and_others_of_its_structure_go_on(
+    processes: Processes,
+) -> None:
     assert verdict(processes, AMBIGUOUS) == ""
-    follower = processes.open("grammar", AMBIGUOUS, (EOS,))
+    other, follower = (processes.open(key(AMBIGUOUS), (EOS,)) for _ in range(2))
     longest, began = 0.0, time.monotonic()
-    while not follower.failed and time.monotonic() - began < 60:
+    while follower.fault is None and time.monotonic() - began < 60:
         before = time.thread_time()
         processes.accept(follower, (A,))
         processes.ready(follower)
         longest = max(longest, time.thread_time() - before)
         while not processes.ready(follower, 1.0):
             pass
-    assert follower.failed
+    assert follower.fault is not None
+    assert (follower.fault.blamed, "in this answer" in follower.fault.why) == (True, True)
+    assert not processes.accept(follower, (A,))
     assert longest < 0.05  # Whoever asks does none of the work.
-    began = time.monotonic()
-    assert "too" in verdict(processes, AMBIGUOUS) or "over" in verdict(processes, AMBIGUOUS)
-    assert time.monotonic() - began < 1.0
+    assert verdict(processes, AMBIGUOUS) == ""
+    for each in (other, processes.open(key(AMBIGUOUS), (EOS,))):
+        assert processes.accept(each, (A,))
+        assert A in allowed(processes, each)
+        processes.close_follower(each)
+
+
+def test_a_structure_that_takes_long_for_a_token_is_refused_from_then_on_to_its_tenant_alone(
+    processes: Processes,
+) -> None:
+    assert [verdict(processes, AMBIGUOUS, tenant=tenant) for tenant in ("acme", "globex")] == ["", ""]
+    ours, theirs = (processes.open(key(AMBIGUOUS, tenant), (EOS,)) for tenant in ("acme", "globex"))
+    assert processes.accept(ours, (A,) * 200)
+    while not processes.ready(ours, 1.0):
+        pass
+    assert ours.fault is not None
+    assert "by a token" in (asked(processes, AMBIGUOUS, tenant="acme") or "")
+    assert asked(processes, AMBIGUOUS, tenant="globex") == ""
+    assert processes.accept(theirs, (A,))
+    assert A in allowed(processes, theirs)
+    processes.close_follower(theirs)
+
+
+def test_a_tenant_that_floods_takes_no_place_from_another() -> None:
+    processes, mine = Processes(zygote, most=8), 'root ::= "ab"'
+    try:
+        assert verdict(processes, mine, tenant="globex") == ""
+        flood = [ENDLESS + f'\nx ::= "{"b" * n}"' for n in range(1, 9)]
+        assert [asked(processes, text, tenant="acme") for text in flood] == [None] * 4 + [BUSY] * 4
+        assert verdict(processes, 'root ::= "ba"', tenant="globex") == ""
+        assert verdict(processes, 'root ::= "aa"', tenant="initech") == ""
+        assert asked(processes, mine, tenant="globex") == ""  # Nobody follows it, and still it is there.
+        follower = processes.open(key(mine, "globex"), (EOS,))
+        assert allowed(processes, follower) == {A}
+        assert sum(asked(processes, text, tenant="acme") == BUSY for text in flood) >= 4
+    finally:
+        processes.close()
+
+
+def test_what_nobody_uses_for_five_minutes_gives_its_memory_back() -> None:
+    now = 0.0
+    processes = Processes(zygote, clock=lambda: now)
+
+    def pass_by(seconds: float) -> None:
+        nonlocal now
+        for _ in range(int(seconds / GAP_SECONDS)):
+            now += GAP_SECONDS
+            processes.look()
+
+    try:
+        used, unused = 'root ::= "aab"', 'root ::= "abb"'
+        assert [verdict(processes, text) for text in (used, unused)] == ["", ""]
+        follower = processes.open(key(used), (EOS,))
+        pass_by(IDLE_SECONDS - 1)
+        assert processes.verdict(key(unused)) == ""  # Asked for, it stays as long again.
+        pass_by(IDLE_SECONDS - 1)
+        assert processes.verdict(key(unused)) == ""
+        pass_by(IDLE_SECONDS + 1)
+        assert processes.verdict(key(unused)) == UNKNOWN
+        assert allowed(processes, follower) == {A}
+    finally:
+        processes.close()
+
+
+def test_where_memory_runs_out_a_structure_goes_before_the_engine(processes: Processes) -> None:
+    assert verdict(processes, 'root ::= "babb"') == ""
+    scores = {
+        Path(f"/proc/{each.pid}/oom_score_adj").read_text().strip()
+        for child in psutil.Process().children()
+        for each in child.children()
+    }
+    assert scores == {"1000"}
+
+
+def test_more_messages_than_a_process_can_hold_unread_wait_for_it(processes: Processes) -> None:
+    others = set(psutil.Process().children(recursive=True))
+    grammar = 'root ::= "bbab" | "ba"'
+    assert verdict(processes, grammar) == ""
+    (child,) = set(psutil.Process().children(recursive=True)) - others
+    child.suspend()
+    followers = [processes.open(key(grammar), (EOS,)) for _ in range(600)]
+    for each in followers:
+        assert processes.accept(each, (B,))
+    child.resume()
+    for each in followers:
+        assert allowed(processes, each) == {A, B}
+        processes.close_follower(each)
 
 
 def test_a_structure_that_takes_minutes_to_compile_is_refused_while_others_are_compiled(
     processes: Processes,
 ) -> None:
-    assert processes.verdict("grammar", ENDLESS) is None
+    assert asked(processes, ENDLESS) is None
     assert verdict(processes, 'root ::= "bbb"') == ""
-    while processes.verdict("grammar", ENDLESS) is None and SLOW_NICENESS not in nicenesses():
+    while asked(processes, ENDLESS) is None and SLOW_NICENESS not in nicenesses():
         time.sleep(0.05)
     assert SLOW_NICENESS in nicenesses()  # It only gets what of the processor nobody else wants.
     assert "to compile" in verdict(processes, ENDLESS)
@@ -156,7 +258,7 @@ def test_an_engine_that_was_away_blames_no_structure_for_it() -> None:
     processes, grammar = Processes(large), 'root ::= "a" root | "b"'
     try:
         assert verdict(processes, grammar) == ""
-        followers = [processes.open("grammar", grammar, (EOS,)) for _ in range(16)]
+        followers = [processes.open(key(grammar), (EOS,)) for _ in range(16)]
         for each in followers:
             assert processes.accept(each, (A,))
         time.sleep(MASK_SECONDS + 0.1)  # More masks than the channel holds: the process waits for us.
@@ -164,8 +266,8 @@ def test_an_engine_that_was_away_blames_no_structure_for_it() -> None:
         for each in followers:
             while not processes.ready(each, 1.0):
                 pass
-        assert not any(each.failed for each in followers)
-        assert processes.verdict("grammar", grammar) == ""
+        assert not any(each.fault for each in followers)
+        assert asked(processes, grammar) == ""
     finally:
         processes.close()
 
@@ -175,12 +277,12 @@ def test_a_structure_whose_process_stands_still_is_not_blamed(processes: Process
     grammar = 'root ::= "ba" | "bba"'
     assert verdict(processes, grammar) == ""
     (child,) = set(psutil.Process().children(recursive=True)) - others
-    follower = processes.open("grammar", grammar, (EOS,))
+    follower = processes.open(key(grammar), (EOS,))
     child.suspend()
     processes.accept(follower, (B,))
     time.sleep(MASK_SECONDS + 0.1)
     assert not processes.ready(follower)
-    assert not follower.failed
+    assert follower.fault is None
     child.resume()
     assert allowed(processes, follower) == {A, B}
     processes.close_follower(follower)
@@ -189,7 +291,7 @@ def test_a_structure_whose_process_stands_still_is_not_blamed(processes: Process
 def test_an_answer_may_go_on_with_anything_after_the_end(processes: Processes) -> None:
     grammar = 'root ::= "abb"'
     assert verdict(processes, grammar) == ""
-    one, other = (processes.open("grammar", grammar, (EOS,)) for _ in range(2))
+    one, other = (processes.open(key(grammar), (EOS,)) for _ in range(2))
     for token in (A, B, B, EOS, A, EOS):
         assert processes.accept(one, (token,))
         allowed(processes, one)
@@ -200,7 +302,7 @@ def test_an_answer_may_go_on_with_anything_after_the_end(processes: Processes) -
         time.sleep(0.01)
     for each in (one, other):
         assert each.ended
-        assert not each.failed
+        assert each.fault is None
         processes.close_follower(each)
 
 
@@ -208,14 +310,14 @@ def test_a_structure_that_nobody_waits_for_is_compiled_no_further_and_not_refuse
     processes, small = Processes(zygote, most=1), 'root ::= "a"'
     try:
         assert verdict(processes, small) == ""  # The zygote is there.
-        assert processes.verdict("grammar", ENDLESS) is None  # It has the only place now.
-        assert processes.verdict("grammar", small) == BUSY
+        assert asked(processes, ENDLESS) is None  # It has the only place now.
+        assert asked(processes, small) == BUSY
         until = time.monotonic() + 30
-        while processes.verdict("grammar", small) == BUSY:
+        while asked(processes, small) == BUSY:
             assert time.monotonic() < until
             time.sleep(0.05)
         assert verdict(processes, small) == ""
-        assert processes.verdict("grammar", ENDLESS) is None
+        assert asked(processes, ENDLESS) is None
     finally:
         processes.close()
 
@@ -227,10 +329,8 @@ def test_a_zygote_that_stands_still_holds_up_nobody_who_asks() -> None:
     try:
         assert verdict(processes, 'root ::= "a"') == ""
         child.suspend()
-        asked = 0
-        while processes.verdict("grammar", f'root ::= "a" | "{"b" * asked}"') is None:
-            asked += 1
-            assert asked < 2_000
+        texts = (f'root ::= "a" | "{"b" * n}"' for n in range(2_000))
+        assert any(asked(processes, text) is not None for text in texts)
         child.resume()
     finally:
         processes.close()
@@ -239,11 +339,11 @@ def test_a_zygote_that_stands_still_holds_up_nobody_who_asks() -> None:
 def test_a_failed_fork_ends_nobody_elses_answer(processes: Processes) -> None:
     grammar = 'root ::= "aba"'
     assert verdict(processes, grammar) == ""
-    follower = processes.open("grammar", grammar, (EOS,))
+    follower = processes.open(key(grammar), (EOS,))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        refused = processes.verdict("grammar", 'root ::= "abab"')
+        refused = asked(processes, 'root ::= "abab"')
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert refused == BUSY
@@ -253,11 +353,11 @@ def test_a_failed_fork_ends_nobody_elses_answer(processes: Processes) -> None:
 
 
 def test_structures_nobody_follows_make_room_and_those_in_use_do_not() -> None:
-    processes = Processes(zygote, most=2)
+    processes = Processes(zygote, most=4)  # Two for one tenant.
     try:
         texts = [f'root ::= "{letter}"' for letter in "ab"]
         assert [verdict(processes, text) for text in texts] == ["", ""]
-        followers = [processes.open("grammar", text, (EOS,)) for text in texts]
+        followers = [processes.open(key(text), (EOS,)) for text in texts]
         assert verdict(processes, 'root ::= "aab"') == BUSY
         processes.close_follower(followers[0])
         assert verdict(processes, 'root ::= "aab"') == ""

@@ -93,6 +93,8 @@ class EchoEngine:
         prompt: tuple[int, ...],
         sampling: Sampling,
         adapter: EngineAdapter | None,
+        *,
+        tenant: str = "",
     ) -> AsyncGenerator[EngineChunk, None]:
         self._ensure_alive()
         self._check_prompt(prompt)

@@ -95,10 +95,13 @@ class Engine(Protocol):
         prompt: tuple[int, ...],
         sampling: Sampling,
         adapter: EngineAdapter | None,
+        *,
+        tenant: str = "",
     ) -> AsyncGenerator[EngineChunk, None]:
         """Stream `sampling.n` answers. Closing the generator (aclose) ends the request inside the engine.
 
-        sampling.max_tokens is set and fits the context. The adapter was added before.
+        sampling.max_tokens is set and fits the context. The adapter was added before. tenant: who asks, so
+        that what they ask for costs them and nobody else.
         Raises InvalidRequest for what the engine refuses, EngineUnavailable when it died.
         """
         ...

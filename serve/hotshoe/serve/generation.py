@@ -111,7 +111,9 @@ class Generation:
                 sampling = self._prompts.fitted(request.sampling, len(prompt), caller.tenant)
                 version = await self._find(ref, request.session)
                 async with self._held(call, version, request, caller) as (place, adapter):
-                    chunks = self._engine.generate(call.id, prompt, sampling, adapter)
+                    chunks = self._engine.generate(
+                        call.id, prompt, sampling, adapter, tenant=caller.tenant.name
+                    )
                     async with _begun(chunks) as first:
                         assert call.resolved is not None
                         yield call.resolved

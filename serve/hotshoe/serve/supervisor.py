@@ -73,8 +73,10 @@ class SupervisedEngine:
         prompt: tuple[int, ...],
         sampling: Sampling,
         adapter: EngineAdapter | None,
+        *,
+        tenant: str = "",
     ) -> AsyncGenerator[EngineChunk, None]:
-        return self._alive().generate(request_id, prompt, sampling, adapter)
+        return self._alive().generate(request_id, prompt, sampling, adapter, tenant=tenant)
 
     async def check(self) -> None:
         await self._alive().check()

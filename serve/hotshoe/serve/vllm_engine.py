@@ -22,6 +22,7 @@ from hotshoe.serve import lora_cpu
 from hotshoe.serve.encoding import Encoder
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
 from hotshoe.serve.pacing import Pace, paced
+from hotshoe.serve.structures.wanted import Wanted
 from hotshoe.serve.vllm_config import PLUGIN, VllmConfig
 from hotshoe.wire.values import Chat, Sampling
 
@@ -35,7 +36,7 @@ with warnings.catch_warnings():
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-    from hotshoe.serve.structures.judging import followed
+    from hotshoe.serve.structures.judging import Judge, wanted
     from hotshoe.serve.vllm_core import Core
     from hotshoe.serve.vllm_params import chunks_of, params_of
     from hotshoe.serve.vllm_start import SHUTDOWN_SECONDS, start_llm
@@ -70,6 +71,7 @@ class VllmEngine:
         self._one_piece = asyncio.Lock()
         self._closed = False
         self._pace = Pace()
+        self._judge = Judge(self._ask_for_verdict)
         self._facts = EngineFacts(
             base=config.base,
             context_tokens=llm.model_config.max_model_len,
@@ -134,6 +136,8 @@ class VllmEngine:
         prompt: tuple[int, ...],
         sampling: Sampling,
         adapter: EngineAdapter | None,
+        *,
+        tenant: str = "",
     ) -> AsyncGenerator[EngineChunk, None]:
         self._ensure_open()
         lora = None
@@ -144,14 +148,16 @@ class VllmEngine:
                 raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
         with _translated():
             tokens = tokens_input(list(prompt))
-            params = params_of(sampling, self._defaults)
-            async with followed(sampling.structure, self._judge):
-                stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
-                # Without aclose() a reader that stops early leaves the request running in the engine.
-                async with contextlib.aclosing(stream):
-                    async for output in stream:
-                        for chunk in chunks_of(output, sampling):
-                            yield chunk
+            structure = None if sampling.structure is None else wanted(sampling.structure, tenant)
+            if structure is not None:
+                await self._judge.judge(structure)
+            params = params_of(sampling, self._defaults, structure)
+            stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
+            # Without aclose() a reader that stops early leaves the request running in the engine.
+            async with contextlib.aclosing(stream):
+                async for output in stream:
+                    for chunk in chunks_of(output, sampling):
+                        yield chunk
 
     async def check(self) -> None:
         self._ensure_open()
@@ -197,8 +203,9 @@ class VllmEngine:
             if None not in answers:
                 return all(answers)
 
-    async def _judge(self, kind: str, text: str) -> str | None:
-        (verdict,) = await self._core.call("hotshoe_structure", kind, text)
+    async def _ask_for_verdict(self, key: str, told: Wanted | None) -> str | None:
+        rest = () if told is None else (told.tenant, told.kind, told.text)
+        (verdict,) = await self._core.call("hotshoe_structure", key, *rest)
         return None if verdict is None else str(verdict)
 
     async def _forget(self, adapter_id: int) -> None:

@@ -10,9 +10,9 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineGenerateError
 
+from hotshoe.adapter.errors import InvalidRequest
 from hotshoe.serve.engine import EngineChunk
-from hotshoe.serve.structures.judging import named
-from hotshoe.wire.structure import Structure
+from hotshoe.serve.structures.wanted import Wanted
 from hotshoe.wire.values import FinishReason, Sampling, TokenLogprob
 
 _PLAIN_FIELDS = (
@@ -40,8 +40,13 @@ class _JudgedParams(SamplingParams):  # type: ignore[misc]
             self.structured_outputs._backend = "xgrammar"
 
 
-def params_of(sampling: Sampling, defaults: Mapping[str, Any]) -> SamplingParams:
-    """vLLM's parameters; what `sampling` leaves open is as `defaults`, the base's generation config, says."""
+def params_of(
+    sampling: Sampling, defaults: Mapping[str, Any], structure: Wanted | None = None
+) -> SamplingParams:
+    """vLLM's parameters; what `sampling` leaves open is as `defaults`, the base's generation config, says.
+
+    structure: what `sampling` has of it, as the engine was told.
+    """
     chosen = {name: value for name in _PLAIN_FIELDS if (value := getattr(sampling, name)) is not None}
     return _JudgedParams(
         **{**defaults, **chosen},
@@ -50,7 +55,7 @@ def params_of(sampling: Sampling, defaults: Mapping[str, Any]) -> SamplingParams
         stop_token_ids=list(sampling.stop_token_ids),
         ignore_eos=sampling.ignore_eos,
         logit_bias=dict(sampling.logit_bias) or None,
-        structured_outputs=_structure(sampling.structure),
+        structured_outputs=None if structure is None else StructuredOutputsParams(grammar=structure.key),
         output_kind=RequestOutputKind.DELTA,
     )
 
@@ -58,10 +63,12 @@ def params_of(sampling: Sampling, defaults: Mapping[str, Any]) -> SamplingParams
 def chunks_of(output: RequestOutput, sampling: Sampling) -> Iterator[EngineChunk]:
     """A chunk for each answer that goes on in this output.
 
-    Raises EngineGenerateError where one goes no further for a fault of the engine or of its structure.
+    Raises InvalidRequest where one goes no further for its structure, EngineGenerateError for another fault.
     """
     for answer in output.outputs:
         if answer.finish_reason == "error":
+            if isinstance(answer.stop_reason, str):
+                raise InvalidRequest(f"the engine gave this answer up: {answer.stop_reason}")
             raise EngineGenerateError("it gave up on an answer")
         reason = None
         if answer.finish_reason is not None:
@@ -75,13 +82,6 @@ def chunks_of(output: RequestOutput, sampling: Sampling) -> Iterator[EngineChunk
             index=answer.index,
             logprobs=_logprobs(answer, sampling.logprobs or 0),
         )
-
-
-def _structure(structure: Structure | None) -> StructuredOutputsParams | None:
-    if structure is None:
-        return None
-    kind, text = named(structure)
-    return StructuredOutputsParams(**{kind: text})
 
 
 def _logprobs(answer: CompletionOutput, top: int) -> tuple[TokenLogprob, ...]:

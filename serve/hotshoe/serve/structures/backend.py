@@ -16,17 +16,6 @@ from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
 from hotshoe.serve.structures.process import Follower
 from hotshoe.serve.structures.processes import Processes, Zygote
 
-KINDS = {
-    StructuredOutputOptions.JSON: "json",
-    StructuredOutputOptions.REGEX: "regex",
-    StructuredOutputOptions.GRAMMAR: "grammar",
-}
-"""The names that requests' structures have between the processes."""
-
-UNPREPARED_SECONDS = 0.25
-"""How long a step that was begun without knowing what may come waits for it; only where vLLM plans steps
-before the last one is done, and for quick structures."""
-
 
 class ApartBackend(StructuredOutputBackend):  # type: ignore[misc]
     """Follows structures in processes of their own; `processes` has been asked for a verdict before."""
@@ -41,8 +30,9 @@ class ApartBackend(StructuredOutputBackend):  # type: ignore[misc]
         grammar_spec: str,
         stop_token_ids: set[int] | None = None,
     ) -> StructuredOutputGrammar:
+        # The text is the key of a structure that was told of when the verdict on it was asked for.
         stops = tuple(sorted(stop_token_ids or ()))
-        return ApartGrammar(self.processes, self.processes.open(KINDS[request_type], grammar_spec, stops))
+        return ApartGrammar(self.processes, self.processes.open(grammar_spec, stops))
 
     def allocate_token_bitmask(self, max_num_seqs: int) -> torch.Tensor:
         return torch.full((max_num_seqs, (self.vocab_size + 31) // 32), -1, dtype=torch.int32)
@@ -70,13 +60,12 @@ class ApartGrammar(StructuredOutputGrammar):  # type: ignore[misc]
 
     def fill_bitmask(self, bitmask: torch.Tensor, batch_index: int) -> None:
         row = bitmask[batch_index]
-        follower = self.follower
-        if not self._processes.ready(follower, UNPREPARED_SECONDS):
-            follower.rejected = True  # The step is under way and can wait no longer: the answer ends with it.
-        if follower.failed or follower.mask is None:
-            row.fill_(-1)
+        if not self._processes.ready(self.follower):  # The scheduler has seen to it that it is.
+            self._processes.give_up(self.follower, "the step could not wait for the structure")
+        if self.follower.fault is not None or self.follower.mask is None:
+            row.fill_(-1)  # Where it failed the answer ends with whatever comes.
         else:
-            row.copy_(torch.frombuffer(bytearray(follower.mask), dtype=torch.int32))
+            row.copy_(torch.frombuffer(bytearray(self.follower.mask), dtype=torch.int32))
 
     def is_terminated(self) -> bool:
         return self.follower.ended

@@ -10,16 +10,15 @@ STUCK_SECONDS = 60.0
 """Without a word, however little it could work; who asks may try again, since that tells of the machine."""
 
 LOOK_SECONDS = 0.05
-"""Whoever is silent for less is not asked what it took."""
-
-OPEN_SECONDS = 5.0
-"""How long an answer waits for its first mask: a few threads wait for all of them."""
+"""Whoever is silent for less is not asked what it took, and nobody is more often than that."""
 
 BUSY_SECONDS = 1.0
 """How long those who ask for a structure hear that its process got stuck."""
 
 ANSWER_SECONDS = 10.0
-"""Of the processor's time, for one answer in all. Sound structures take 0.4 s for 4,096 tokens."""
+"""Of the processor's time, for one answer in all. Sound structures take 0.4 s for 4,096 tokens. It ends that
+answer alone, and however many of a structure end so, the next one may try: all are one tenant's, hold its
+places in the engine, and get only what nobody else wants of the processor, see SLOW_ANSWER_SECONDS."""
 
 GRACE_SECONDS = 0.002
 """How long a step waits in all for structures that are quick; it costs their answers a step otherwise."""
@@ -37,7 +36,7 @@ GAP_SECONDS = 0.5
 """What counts of that between two looks: those who ask come no sooner where the engine was away."""
 
 PROCESSES = 64
-"""At most; those that nobody follows any more leave first."""
+"""At most; see `places` for who may have how many of them."""
 
 REFUSED_SECONDS = 600.0
 """How long a structure that took too much is refused without another try."""

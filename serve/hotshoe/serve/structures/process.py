@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import time
+from collections import deque
+from dataclasses import dataclass
 
 from hotshoe.serve.structures import messages
 from hotshoe.serve.structures.limits import (
@@ -24,40 +26,54 @@ from hotshoe.serve.structures.limits import (
     STUCK_SECONDS,
 )
 from hotshoe.serve.structures.messages import Accept, Close, Compile, Mask, Open, Refused, Rejected
+from hotshoe.serve.structures.wanted import Wanted
 
 _numbers = itertools.count(1)
 
 _NEXT_STEPS = "give a simpler structure"
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something is followed no further. blamed: it is the structure's doing, and would be so again."""
+
+    why: str
+    blamed: bool
+
+
 class Follower:
     """One answer on its way through a structure.
 
-    mask: the bits of what may come next, None if anything may. ready: whether that is known. ended: whether
-    the structure is at its end. seconds: of the processor's time that it has taken.
+    mask: the bits of what may come next, None if anything may. ended: whether the structure is at its end.
+    seconds: of the processor's time that it has taken.
     """
 
     def __init__(self, process: Process, stops: tuple[int, ...]) -> None:
         self.number = next(_numbers)
         self.mask: bytes | None = None
-        self.ready = False
-        self.rejected = False
         self.ended = False
         self.seconds = 0.0
         self.process = process
+        self._awaited = 1
+        self._fault: Fault | None = None
         process.ask(Open(self.number, stops).packed())
         process.followers[self.number] = self
 
     @property
-    def failed(self) -> bool:
-        """Whether it goes no further."""
-        return self.rejected or self.process.fault is not None
+    def ready(self) -> bool:
+        """Whether it is known what may come next."""
+        return not self._awaited
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why it goes no further; None while it does."""
+        return self._fault or self.process.fault
 
     def accept(self, tokens: tuple[int, ...]) -> None:
         """The answer goes on with these; what may follow them is known later. After the end all may come."""
         if self.ended:
             return
-        self.ready = False
+        self._awaited += 1
         self.process.ask(Accept(self.number, tokens).packed())
 
     def close(self) -> None:
@@ -68,28 +84,41 @@ class Follower:
     def hear(self, mask: bytes | None, seconds: float) -> None:
         """What may come next, and what it took to tell."""
         self.seconds += seconds
-        self.mask, self.ended, self.ready = mask, mask is None, True
+        self.mask, self.ended = mask, mask is None
+        self._awaited -= 1
+        if self.seconds > ANSWER_SECONDS and not self.ended:
+            # This one only: another answer of the same structure may be a short one.
+            self.end(
+                f"the structure takes over {ANSWER_SECONDS:.0f} s to follow in this answer: {_NEXT_STEPS}"
+            )
+
+    def end(self, why: str, *, blame: bool = True) -> None:
+        """It goes no further. blame: whether the structure is at fault."""
+        self._fault = Fault(why, blame)
+        self.close()
 
 
 class Process:
     """Compiles a structure, then follows answers through it, until it takes too much.
 
-    compiled: whether it has got so far. fault: why it is no more; None while it lives. blamed: whether
-    that is the structure's doing, and would be so again. prompt: whether it told of the last token at once.
-    Not for several threads at once.
+    compiled: whether it has got so far. fault: why it is no more; None while it lives. prompt: whether it
+    told of the last token at once. unasked_seconds: since somebody asked for it, see `Processes.look`. Not
+    for several threads at once.
     """
 
-    def __init__(self, channel: socket.socket, kind: str, text: str) -> None:
+    def __init__(self, channel: socket.socket, wanted: Wanted) -> None:
         """channel: to the process, of whole messages."""
         channel.setblocking(False)
+        self.tenant = wanted.tenant
         self.followers: dict[int, Follower] = {}
         self.compiled = False
         self.prompt = True
-        self.fault: str | None = None
-        self.blamed = False
-        self._heard_at = time.monotonic()
+        self.fault: Fault | None = None
         self.unasked_seconds = 0.0
+        self._heard_at = time.monotonic()
+        self._look_at = 0.0
         self._unanswered = 1
+        self._unsent: deque[bytes] = deque()
         self._worked_before: float | None = 0.0
         self._channel = channel
         self._handle: int | None = None
@@ -97,8 +126,8 @@ class Process:
         text_file = os.memfd_create("structure", os.MFD_CLOEXEC)
         try:
             with open(text_file, "wb", closefd=False) as file:
-                file.write(text.encode(errors="replace"))
-            socket.send_fds(channel, [Compile(kind).packed()], [text_file])
+                file.write(wanted.text.encode(errors="replace"))
+            socket.send_fds(channel, [Compile(wanted.kind).packed()], [text_file])
         finally:
             os.close(text_file)
 
@@ -110,15 +139,14 @@ class Process:
         self.say(message)
 
     def say(self, message: bytes) -> None:
-        """Send it. A process that does not come round to reading is ended."""
+        """Send it, now or when the process has room for more: it holds some hundred that it has not read."""
         if self.fault is None:
-            try:
-                self._channel.send(message)
-            except OSError:
-                self.end("the structure's process does not come round to reading: try again", blame=False)
+            self._unsent.append(message)
+            self._send()
 
     def listen(self) -> None:
         """Take in what it said, and end it if it takes too long."""
+        self._send()
         while self.fault is None:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 1)
@@ -142,11 +170,11 @@ class Process:
         if self.fault is None:
             self._judge(time.monotonic())
 
-    def end(self, fault: str, *, blame: bool = True) -> None:
+    def end(self, why: str, *, blame: bool = True) -> None:
         """Kill it. Answers that it followed have failed. blame: whether the structure is at fault."""
         if self.fault is not None:
             return
-        self.fault, self.blamed = fault, blame
+        self.fault = Fault(why, blame)
         if self._handle is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
@@ -161,28 +189,35 @@ class Process:
         """Of the channel, to wait for."""
         return self._channel.fileno()
 
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):  # It is full, or gone; that it is gone is heard.
+            while self._unsent and self.fault is None:
+                self._channel.send(self._unsent[0])
+                self._unsent.popleft()
+
     def _hear(self, data: bytes) -> None:
         match messages.answer(data):
             case Mask(number, seconds, bits):
                 self.prompt = seconds < GRACE_SECONDS
                 if (follower := self.followers.get(number)) is not None:
                     follower.hear(bits, seconds)
+                    if follower.seconds > SLOW_ANSWER_SECONDS:
+                        self._yield_processor()
             case Rejected(number):
                 if (follower := self.followers.get(number)) is not None:
-                    follower.rejected = True
+                    follower.end("the structure does not allow what the engine chose", blame=False)
             case Refused(why):
                 self.end(why)
             case messages.COMPILED:
                 self.compiled = True
 
     def _judge(self, now: float) -> None:
-        if any(each.seconds > ANSWER_SECONDS for each in self.followers.values()):
-            self.end(f"the structure takes over {ANSWER_SECONDS:.0f} s to follow: {_NEXT_STEPS}")
-        if any(each.seconds > SLOW_ANSWER_SECONDS for each in self.followers.values()):
-            self._yield_processor()
         silent = now - self._heard_at
-        if self.fault is not None or not self._unanswered or silent < LOOK_SECONDS:
+        if not self._unanswered or silent < LOOK_SECONDS or now < self._look_at:
             return
+        self._look_at = (
+            now + LOOK_SECONDS
+        )  # Looking costs something, and every answer that waits asks for it.
         # By its own time on the processor: the engine may have been away, or the machine busy with others.
         worked = self._worked()
         if self._worked_before is None:

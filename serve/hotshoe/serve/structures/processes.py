@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import select
 import socket
@@ -18,16 +17,21 @@ from hotshoe.serve.structures.limits import (
     BUSY_SECONDS,
     GAP_SECONDS,
     IDLE_SECONDS,
-    OPEN_SECONDS,
+    LOOK_SECONDS,
     PROCESSES,
     REFUSED_SECONDS,
     REMEMBERED,
 )
 from hotshoe.serve.structures.messages import LENGTH_BYTES, READY
-from hotshoe.serve.structures.process import Follower, Process
+from hotshoe.serve.structures.places import Place, leaving
+from hotshoe.serve.structures.process import Fault, Follower, Process
+from hotshoe.serve.structures.wanted import Wanted
 
 BUSY = "busy"
 """The verdict on a structure for which there is no process to spare; any other is the structure's own."""
+
+UNKNOWN = "unknown"
+"""The verdict on a structure that the engine was not told of, or has forgotten."""
 
 TRY_AGAIN_SECONDS = 10.0
 
@@ -95,19 +99,27 @@ class Processes:
     """One process for each structure in use. Its methods may be called from several threads.
 
     start: makes the zygote; called in a thread, for it takes seconds. most: how many there may be.
+    clock: seconds that never go back.
     """
 
-    def __init__(self, start: Callable[[], Zygote], *, most: int = PROCESSES) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Zygote],
+        *,
+        most: int = PROCESSES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._start = start
         self._most = most
+        self._clock = clock
         self._zygote: Zygote | None = None
         self._starting: threading.Thread | None = None
-        self._processes: OrderedDict[bytes, Process] = OrderedDict()
-        self._refused: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._processes: OrderedDict[str, Process] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._lock = threading.RLock()
         self._closed = False
         self._try_again_at = 0.0
-        self._looked_at = time.monotonic()
+        self._looked_at = clock()
 
     def warm_up(self) -> None:
         """Start the zygote, if it is not, in the background."""
@@ -116,57 +128,46 @@ class Processes:
                 self._starting = threading.Thread(target=self._load, name="structures", daemon=True)
                 self._starting.start()
 
-    def verdict(self, kind: str, text: str) -> str | None:
+    def verdict(self, key: str, wanted: Wanted | None = None) -> str | None:
         """Empty once the structure can be followed, else why it cannot; None where it is not known yet.
 
-        Returns at once, and begins to find out if nobody has.
+        Returns at once. UNKNOWN if nobody has begun to find out: that takes the structure itself, `wanted`.
         """
-        key = _key(kind, text)
         with self._lock:
             self.look()
-            if (refused := self._refused.get(key)) is not None:
-                if time.monotonic() < refused[0]:
-                    return refused[1]
-                del self._refused[key]
             if (process := self._processes.get(key)) is not None:
                 self._processes.move_to_end(key)
                 process.unasked_seconds = 0.0
-                return "" if process.compiled else None
+                process.listen()
+                if process.fault is None:
+                    return "" if process.compiled else None
+                self._forget(key, process.fault)
+            if (refused := self._refused.get(key)) is not None:
+                if self._clock() < refused[0]:
+                    return refused[1]
+                del self._refused[key]
             if self._zygote is None:
-                if time.monotonic() < self._try_again_at:
+                if self._clock() < self._try_again_at:
                     return BUSY
                 self.warm_up()
                 return None
-            if not self._make_room():
-                return BUSY
-            try:
-                self._processes[key] = Process(self._zygote.fork(), kind, text)
-            except ConnectionError:
-                self._lost()  # The zygote is gone.
-            except OSError as error:
-                log.warning("no process for a structure: %s", error)
-                return BUSY
-            return None
+            return UNKNOWN if wanted is None else self._begin(wanted)
 
-    def open(self, kind: str, text: str, stops: tuple[int, ...]) -> Follower:
-        """Begin to follow an answer; waits for what may come first. Raises ValueError if it cannot be."""
+    def open(self, key: str, stops: tuple[int, ...]) -> Follower:
+        """Begin to follow an answer. What may come first is known later, see `ready`.
+
+        Raises ValueError where the structure has no process.
+        """
         with self._lock:
-            process = self._processes.get(_key(kind, text))
+            process = self._processes.get(key)
             if process is None or not process.compiled or process.fault is not None:
                 raise ValueError("the structure has no process: ask for a verdict first")
-            follower = Follower(process, stops)
-        known = self.ready(follower, OPEN_SECONDS)
-        if follower.failed or not known:
-            self.close_follower(follower)
-            if not known:
-                raise ValueError("the structure's process did not begin in time: try again")
-            raise ValueError(process.fault or "the structure allows no token at all")
-        return follower
+            return Follower(process, stops)
 
     def accept(self, follower: Follower, tokens: tuple[int, ...]) -> bool:
         """The answer goes on with these tokens; False if it cannot be followed any more."""
         with self._lock:
-            if follower.failed:
+            if follower.fault is not None:
                 return False
             follower.accept(tokens)
             return True
@@ -176,6 +177,11 @@ class Processes:
         with self._lock:
             follower.close()
 
+    def give_up(self, follower: Follower, why: str) -> None:
+        """The answer goes no further, for no fault of its structure."""
+        with self._lock:
+            follower.end(why, blame=False)
+
     def ready(self, follower: Follower, seconds: float = 0.0) -> bool:
         """Whether it is known what may come next, or that nothing can; waits that long to find out."""
         until = time.monotonic() + seconds
@@ -183,7 +189,7 @@ class Processes:
             with self._lock:
                 if not follower.ready:
                     follower.process.listen()
-                if follower.ready or follower.failed:
+                if follower.ready or follower.fault is not None:
                     return True
                 left = until - time.monotonic()
                 if left <= 0:
@@ -198,20 +204,16 @@ class Processes:
             if self._zygote is not None and self._zygote.dead():
                 log.error("the process for structured output died: it is started again when it is needed")
                 self._lost()
-            now = time.monotonic()
+            now = self._clock()
+            if now - self._looked_at < LOOK_SECONDS:
+                return  # Everybody who waits for a structure has come by here.
             passed, self._looked_at = min(now - self._looked_at, GAP_SECONDS), now
             for key, process in [*self._processes.items()]:
                 process.unasked_seconds = 0.0 if process.followers else process.unasked_seconds + passed
-                if process.fault is None and process.waiting():
+                if process.waiting():
                     process.listen()
                 if process.fault is not None:
-                    del self._processes[key]
-                    seconds, why = (
-                        (REFUSED_SECONDS, process.fault) if process.blamed else (BUSY_SECONDS, BUSY)
-                    )
-                    self._refused[key] = (time.monotonic() + seconds, why)
-                    if len(self._refused) > REMEMBERED:
-                        self._refused.popitem(last=False)
+                    self._forget(key, process.fault)
                 elif process.unasked_seconds > (IDLE_SECONDS if process.compiled else ABANDONED_SECONDS):
                     self._processes.pop(key).end("nobody waits for it any more", blame=False)
 
@@ -222,15 +224,36 @@ class Processes:
             if self._zygote is not None:
                 self._lost()
 
-    def _make_room(self) -> bool:
-        if len(self._processes) < self._most:
-            return True
-        found = (key for key, each in self._processes.items() if each.compiled and not each.followers)
-        idle = next(found, None)
-        if idle is None:
-            return False
-        self._processes.pop(idle).end("its place was needed")
-        return True
+    def _begin(self, wanted: Wanted) -> str | None:
+        assert self._zygote is not None
+        if not self._make_room(wanted.tenant):
+            return BUSY
+        try:
+            self._processes[wanted.key] = Process(self._zygote.fork(), wanted)
+        except ConnectionError:
+            self._lost()  # The zygote is gone.
+        except OSError as error:
+            log.warning("no process for a structure: %s", error)
+            return BUSY
+        return None
+
+    def _make_room(self, tenant: str) -> bool:
+        places = [
+            Place(key, each.tenant, idle=each.compiled and not each.followers)
+            for key, each in self._processes.items()
+        ]
+        keys = leaving(tenant, places, self._most)
+        for key in keys or ():
+            self._processes.pop(key).end("its place was needed", blame=False)
+        return keys is not None
+
+    def _forget(self, key: str, fault: Fault) -> None:
+        """Its process is no more: whoever asks hears why, for a while."""
+        del self._processes[key]
+        seconds, why = (REFUSED_SECONDS, fault.why) if fault.blamed else (BUSY_SECONDS, BUSY)
+        self._refused[key] = (self._clock() + seconds, why)
+        if len(self._refused) > REMEMBERED:
+            self._refused.popitem(last=False)
 
     def _lost(self) -> None:
         """The zygote is gone, and all that it forked goes with it. The next verdict starts another one."""
@@ -238,7 +261,7 @@ class Processes:
             self._zygote.close()
             self._zygote = None
         for process in self._processes.values():
-            process.end("the process for structured output ended: try again")
+            process.end("the process for structured output ended: try again", blame=False)
         self._processes.clear()
 
     def _load(self) -> None:
@@ -250,12 +273,8 @@ class Processes:
         with self._lock:
             self._starting = None
             if zygote is None:
-                self._try_again_at = time.monotonic() + TRY_AGAIN_SECONDS
+                self._try_again_at = self._clock() + TRY_AGAIN_SECONDS
             if self._closed and zygote is not None:
                 zygote.close()
             else:
                 self._zygote = zygote
-
-
-def _key(kind: str, text: str) -> bytes:
-    return hashlib.sha256(f"{kind}\0{text}".encode(errors="replace")).digest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -12,12 +11,11 @@ from vllm.v1.core.sched.scheduler import Scheduler
 
 from hotshoe.serve.structures.backend import ApartBackend, ApartGrammar
 from hotshoe.serve.structures.limits import GRACE_SECONDS
+from hotshoe.serve.structures.process import Follower
 from hotshoe.serve.structures.worker import look_after
 
 WARM_UP_AFTER_SECONDS = 5.0
 """The engine's own start comes first, then what only some requests need."""
-
-OPENED_AT_ONCE = 16
 
 
 class _Patient:
@@ -37,8 +35,6 @@ class _Patient:
             vllm_config, structured_output_manager.tokenizer, vllm_config.model_config.get_vocab_size()
         )
         structured_output_manager.backend = backend
-        # Each of these waits for a process to begin with an answer: a slow one must not keep others waiting.
-        structured_output_manager.executor = ThreadPoolExecutor(OPENED_AT_ONCE, thread_name_prefix="open")
         self._processes = backend.processes
         look_after(self._processes)
         timer = threading.Timer(WARM_UP_AFTER_SECONDS, self._processes.warm_up)
@@ -49,25 +45,44 @@ class _Patient:
         self._sit_out()
         return super().schedule(*arguments, **named)  # type: ignore[misc]
 
+    def _handle_blocked_waiting_request(self, request: Any) -> bool:
+        """Whether one that waits may run in this step: it begins, or comes back after it made room."""
+        follower = _follower(request)
+        known = follower is None or self._processes.ready(follower)
+        return known and super()._handle_blocked_waiting_request(request)  # type: ignore[misc]
+
+    def _update_request_with_output(self, request: Any, *arguments: Any, **named: Any) -> Any:
+        found = super()._update_request_with_output(request, *arguments, **named)  # type: ignore[misc]
+        fault = follower.fault if (follower := _follower(request)) is not None else None
+        if fault is not None and fault.blamed:
+            # vLLM is about to end it and tells no reason of its own. `vllm_params.chunks_of` reads this one.
+            request.stop_reason = fault.why
+        return found
+
     def _sit_out(self) -> None:
         """Take out of the next step who does not know what may come in it."""
-        until = 0.0
+        until = time.monotonic() + GRACE_SECONDS
         for request in self.running:
-            structured = request.structured_output_request
-            if structured is None or not isinstance(grammar := structured.grammar, ApartGrammar):
-                continue
-            follower = grammar.follower
-            if request.num_output_placeholders:
-                # Planned ahead: what comes before is not known yet, so neither is what may come next. Who is
-                # quick will know in time.
-                ready = follower.process.prompt
-            elif not (ready := self._processes.ready(follower)) and follower.process.prompt:
-                until = until or time.monotonic() + GRACE_SECONDS
-                ready = self._processes.ready(follower, until - time.monotonic())
-            if not ready:
+            follower = _follower(request)
+            if follower is not None and not self._known(request, follower, until):
                 request.next_decode_eligible_step = max(
                     request.next_decode_eligible_step, self.current_step + 2
                 )
+
+    def _known(self, request: Any, follower: Follower, until: float) -> bool:
+        if request.num_output_placeholders:
+            # Planned ahead, the last token is not known yet, so neither is what may follow it: a step that
+            # begins without would have to wait for it, and everybody in the step too.
+            return False
+        seconds = max(0.0, until - time.monotonic()) if follower.process.prompt else 0.0
+        return self._processes.ready(follower, seconds)
+
+
+def _follower(request: Any) -> Follower | None:
+    """Of one that has a structure and was begun with."""
+    structured = request.structured_output_request
+    grammar = None if structured is None else structured.grammar
+    return grammar.follower if isinstance(grammar, ApartGrammar) else None
 
 
 class PatientScheduler(_Patient, Scheduler):  # type: ignore[misc]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hotshoe.serve.lora_cpu import worker
 from hotshoe.serve.structures.processes import Processes
+from hotshoe.serve.structures.wanted import Wanted
 
 _looked_after: list[Processes] = []
 
@@ -24,6 +25,6 @@ class WorkerExtension(worker.WorkerExtension):
         for each in _looked_after:
             each.look()
 
-    def hotshoe_structure(self, kind: str, text: str) -> str | None:
-        """See `Processes.verdict`."""
-        return _looked_after[0].verdict(kind, text)
+    def hotshoe_structure(self, key: str, *told: str) -> str | None:
+        """See `Processes.verdict`; told: the rest of what is wanted, if anything."""
+        return _looked_after[0].verdict(key, Wanted(key, *told) if told else None)
