@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.processes import command
 from support.served import Server, hotshoe, hotshoe_serve
 
 from hotshoe.adapter.errors import Unavailable
@@ -128,6 +129,7 @@ async def test_a_killed_engine_is_replaced_and_answers_as_before(job: Job) -> No
         assert isinstance(await anext(stream), Resolved)
         old = {each.pid for each in job.server.children()}
         biggest = max(job.server.children(), key=lambda each: each.memory_info().rss)
+        assert "prespawn" in command(biggest)  # Or the imports would be waited for twice.
         biggest.kill()
         began = time.monotonic()
         with pytest.raises(Unavailable):

@@ -80,7 +80,7 @@ def test_a_server_that_is_killed_while_its_engine_is_loading_leaves_no_process(
     with subprocess.Popen(serve, env=environment, stderr=subprocess.DEVNULL) as server:
         family: list[psutil.Process] = []
         try:
-            while not any("spawn_main" in command(each) for each in family):
+            while not any("prespawn" in command(each) for each in family):
                 assert server.poll() is None
                 time.sleep(0.05)
                 family = psutil.Process(server.pid).children(recursive=True)

@@ -276,7 +276,7 @@ def test_the_environment_is_as_before_once_the_engine_is_up(
     monkeypatch.setenv("VLLM_PLUGINS", "other")
     monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING", raising=False)
     before = dict(os.environ)
-    with environment(VllmConfig(tmp_path, Base("b", "", "0" * 64), threads=2)):
+    with environment(threads=2):
         assert os.environ["OMP_NUM_THREADS"] == "2"
         assert os.environ["VLLM_PLUGINS"] == "other,hotshoe_lora_cpu"
 

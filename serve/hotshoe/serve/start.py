@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import logging
@@ -17,6 +18,7 @@ from hotshoe.serve.config import ServeConfig, check_free
 from hotshoe.serve.engine import Engine
 from hotshoe.serve.identity import TenantsFile
 from hotshoe.serve.planning import Plan, make_plan, read_base_config
+from hotshoe.serve.prespawn import Prespawned, imports_hastened
 from hotshoe.serve.server import serve_until_signal
 from hotshoe.serve.supervisor import SupervisedEngine
 from hotshoe.serve.tls import Certificate
@@ -31,9 +33,7 @@ def check(config: ServeConfig, given: Collection[str]) -> Plan:
     Raises what `serve_forever` raises before it loads anything.
     """
     _check_places(config)
-    base = fetch_base(config.base)
-    with open_registry(config.registry) as registry:
-        return make_plan(config, given, base, read_base_config(base.folder), registry)
+    return _plan(config, given)
 
 
 def serve_forever(
@@ -49,11 +49,19 @@ def serve_forever(
     has. on_ready is told the address, on_progress what is going on until then.
     Raises AddressInUse or InvalidConfig before anything is loaded, BaseNotFound, EngineUnavailable.
     """
-    on_progress(f"fetching {config.base}")
-    plan = check(config, given)
-    on_progress(describe(plan))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plan, functools.partial(_settle, on_ready), on_progress))
+    _check_places(config)
+    with contextlib.closing(Prespawned(config.threads)) as early:
+        on_progress(f"fetching {config.base}")
+        plan = _plan(config, given)
+        on_progress(describe(plan))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(plan, early, functools.partial(_settle, on_ready), on_progress))
+
+
+def _plan(config: ServeConfig, given: Collection[str]) -> Plan:
+    base = fetch_base(config.base)
+    with open_registry(config.registry) as registry:
+        return make_plan(config, given, base, read_base_config(base.folder), registry)
 
 
 def describe(plan: Plan) -> str:
@@ -81,12 +89,15 @@ def _check_places(config: ServeConfig) -> None:
         check_free(config.metrics)
 
 
-async def _serve(plan: Plan, on_ready: Callable[[str], None], on_progress: Callable[[str], None]) -> None:
+async def _serve(
+    plan: Plan, early: Prespawned, on_ready: Callable[[str], None], on_progress: Callable[[str], None]
+) -> None:
     on_progress("starting the engine")
-    from hotshoe.serve.vllm_engine import start_vllm_engine  # Seconds of imports.
+    with imports_hastened():
+        from hotshoe.serve.vllm_engine import start_vllm_engine  # Seconds of imports.
 
     config = plan.config
-    start = functools.partial(start_vllm_engine, engine_config(config, plan.base))
+    start = functools.partial(start_vllm_engine, engine_config(config, plan.base), early)
     with open_registry(config.registry) as registry:
         first = await started(start)
         if first is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -79,14 +81,16 @@ _environ_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def environment(config: VllmConfig) -> Iterator[None]:
+def environment(threads: int, log_file: Path | None = None) -> Iterator[None]:
     """Set what vLLM reads from the environment while the engine starts; restore it afterwards.
 
     The core process inherits it. One start at a time: the environment belongs to the whole process.
+    threads, log_file: as in VllmConfig.
     """
     with _environ_lock:
-        before = {name: os.environ.get(name) for name in _variables(config)}
-        os.environ.update(_variables(config))
+        variables = _variables(threads, log_file)
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
         try:
             yield
         finally:
@@ -97,7 +101,7 @@ def environment(config: VllmConfig) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _variables(config: VllmConfig) -> Mapping[str, str]:
+def _variables(threads: int, log_file: Path | None) -> Mapping[str, str]:
     allowed = os.environ.get("VLLM_PLUGINS")
     return {
         # The worker runs inside the core process: one process less to start (13 CPU-seconds of imports).
@@ -105,11 +109,11 @@ def _variables(config: VllmConfig) -> Mapping[str, str]:
         # A spawned core dies with its parent; a forked one outlives it.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         SERVER: str(os.getpid()),
-        "OMP_NUM_THREADS": str(config.threads),
+        "OMP_NUM_THREADS": str(threads),
         # vLLM's own binding takes whole cores; the server and the engine share them.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR" if config.log_file is None else "INFO",
+        "VLLM_LOGGING_LEVEL": "ERROR" if log_file is None else "INFO",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -118,9 +122,21 @@ def _variables(config: VllmConfig) -> Mapping[str, str]:
         "PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), *_NOT_OURS])),
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-torch._library.triton"),
+        **_preloaded(),
         # A list of allowed plugins must not switch off the one that keeps tenants apart.
         **({} if allowed is None else {"VLLM_PLUGINS": f"{allowed},{PLUGIN}"}),
     }
+
+
+def _preloaded() -> Mapping[str, str]:
+    """What vLLM has its core on a CPU load first, torch's OpenMP, said before vLLM could: see prespawn.py."""
+    before = os.environ.get("LD_PRELOAD", "")
+    torch = importlib.util.find_spec("torch")
+    if "+cpu" not in importlib.metadata.version("torch") or "libgomp" in before or torch is None:
+        return {}
+    (folder,) = torch.submodule_search_locations or ()
+    found = sorted(Path(folder, "lib").glob("libgomp*.so*"))
+    return {"LD_PRELOAD": ":".join(filter(None, [before, *map(str, found[:1])]))} if found else {}
 
 
 _NOT_OURS = (

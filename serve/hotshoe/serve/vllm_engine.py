@@ -23,6 +23,7 @@ from hotshoe.serve.encoding import Encoder
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
 from hotshoe.serve.pacing import Pace, paced
 from hotshoe.serve.structures.wanted import Wanted
+from hotshoe.serve.prespawn import Prespawned
 from hotshoe.serve.vllm_config import PLUGIN, VllmConfig
 from hotshoe.wire.values import Chat, Sampling
 
@@ -42,13 +43,13 @@ with warnings.catch_warnings():
     from hotshoe.serve.vllm_start import SHUTDOWN_SECONDS, start_llm
 
 
-async def start_vllm_engine(config: VllmConfig) -> VllmEngine:
-    """Load the base and return the engine, ready; takes seconds to minutes.
+async def start_vllm_engine(config: VllmConfig, early: Prespawned | None = None) -> VllmEngine:
+    """Load the base and return the engine, ready; takes seconds to minutes. early: as `start_llm`.
 
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
     """
-    engine = VllmEngine(config, await start_llm(config))
+    engine = VllmEngine(config, await start_llm(config, early))
     try:
         await engine._settle()
     except BaseException:

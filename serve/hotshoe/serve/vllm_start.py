@@ -16,6 +16,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
 from hotshoe.serve.following import FollowingServer
+from hotshoe.serve.prespawn import Prespawned
 from hotshoe.serve.vllm_config import VllmConfig, environment
 
 SHUTDOWN_SECONDS = 1.0
@@ -25,14 +26,14 @@ SCHEDULERS = {False: f"{_SCHEDULER}.PatientScheduler", True: f"{_SCHEDULER}.Pati
 """By whether vLLM plans a step before the last one is done."""
 
 
-async def start_llm(config: VllmConfig) -> AsyncLLM:
-    """Load the base; takes seconds to minutes.
+async def start_llm(config: VllmConfig, early: Prespawned | None = None) -> AsyncLLM:
+    """Load the base; takes seconds to minutes. early: the process to load it in, if it still waits.
 
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
     """
     others = set(multiprocessing.active_children())
-    starting = asyncio.ensure_future(asyncio.to_thread(_start, config))
+    starting = asyncio.ensure_future(asyncio.to_thread(_start, config, early))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -46,9 +47,10 @@ async def start_llm(config: VllmConfig) -> AsyncLLM:
         raise
 
 
-def _start(config: VllmConfig) -> AsyncLLM:
+def _start(config: VllmConfig, early: Prespawned | None) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
-    with environment(config), _logs_handed_over(), _environment_read_once():
+    lent = contextlib.nullcontext() if early is None else early.lent()
+    with environment(config.threads, config.log_file), _logs_handed_over(), _environment_read_once(), lent:
         try:
             vllm_config = AsyncEngineArgs(
                 model=str(config.folder),

@@ -1,0 +1,152 @@
+"""The process of an engine, started before anybody knows what it will run: it imports while the server does.
+
+multiprocessing spawns it, only in two steps: here it begins, later it is told what to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import io
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spawn, util
+from multiprocessing.context import set_spawning_popen
+from multiprocessing.process import BaseProcess
+
+from hotshoe.serve.following import follow_server
+from hotshoe.serve.vllm_config import environment
+
+CORE = "EngineCore"
+"""What vLLM calls the process that it spawns for its engine."""
+
+MODULES = ("vllm.v1.engine.core", "vllm.v1.executor.uniproc_executor", "vllm.v1.worker.gpu_worker")
+"""What vLLM imports in its core on any platform, in its order: it misses kernels where ours come before."""
+
+_LENGTH_BYTES = 8
+
+
+class Prespawned:
+    """A process that imports what an engine needs and waits; `lent` gives it to whoever spawns an engine.
+
+    threads: as in VllmConfig. modules: what it imports, in this order. Raises OSError where no process
+    can be started.
+    """
+
+    def __init__(self, threads: int, modules: tuple[str, ...] = MODULES) -> None:
+        tracker = resource_tracker.getfd()
+        self.sentinel, alive = os.pipe()
+        told, self._teller = os.pipe()
+        command = [spawn.get_executable(), *util._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+        command += ["-c", f"from hotshoe.serve.prespawn import main; main({told}, {tracker}, {modules})"]
+        command.append("--multiprocessing-fork")
+        try:
+            with environment(threads):
+                self._preloaded = os.environ.get("LD_PRELOAD")
+                self.pid: int = util.spawnv_passfds(command[0], command, [told, alive, tracker])  # type: ignore[list-item]
+        finally:
+            os.close(told)
+            os.close(alive)
+        self._waits = True
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within the block, what multiprocessing spawns by the name of `CORE` runs in this process."""
+        spawned = popen_spawn_posix.Popen
+
+        def popen(process: BaseProcess) -> popen_spawn_posix.Popen:
+            # Libraries can't be loaded first any more where others are wanted by now.
+            if self._waits and process.name == CORE and os.environ.get("LD_PRELOAD") == self._preloaded:
+                return _Told(process, self)
+            return spawned(process)
+
+        popen_spawn_posix.Popen = popen  # type: ignore[misc,assignment]
+        try:
+            yield
+        finally:
+            popen_spawn_posix.Popen = spawned  # type: ignore[misc]
+
+    def tell(self, what: bytes) -> None:
+        """Have it run this, in this process's environment of now. It is then no longer ours to end."""
+        self._waits = False
+        variables = pickle.dumps(dict(os.environ))
+        # One that died is noticed by its sentinel.
+        with contextlib.suppress(BrokenPipeError), open(self._teller, "wb", closefd=False) as teller:
+            teller.write(len(variables).to_bytes(_LENGTH_BYTES, "big") + variables + what)
+
+    def close(self) -> None:
+        """End it if it still waits."""
+        if self._waits:
+            self._waits = False
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close what it is heard and told by."""
+        os.close(self.sentinel)
+        os.close(self._teller)
+
+
+class _Told(popen_spawn_posix.Popen):
+    """What multiprocessing knows of a process that it spawned, for one that was there already."""
+
+    _fds: list[int]
+
+    def __init__(self, process: BaseProcess, early: Prespawned) -> None:
+        self._early = early
+        super().__init__(process)
+
+    def _launch(self, process: BaseProcess) -> None:
+        what = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(spawn.get_preparation_data(process.name), what)
+            reduction.dump(process, what)
+        finally:
+            set_spawning_popen(None)
+        if self._fds:  # It is to inherit descriptors, and was born without.
+            self._fds = []
+            super()._launch(process)  # type: ignore[misc]
+            return
+        self.pid, self.sentinel = self._early.pid, self._early.sentinel
+        self.finalizer = util.Finalize(self, self._early.forget)
+        self._early.tell(what.getvalue())
+
+
+def main(told: int, tracker: int, modules: tuple[str, ...]) -> None:
+    """In the process: import, wait, become what is told. told, tracker: descriptors it was started with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C reaches it too; the server drains.
+    follow_server()
+    with imports_hastened():
+        for module in modules:
+            importlib.import_module(module)
+    with open(told, "rb", buffering=0, closefd=False) as telling:
+        length = int.from_bytes(_exactly(telling.read, _LENGTH_BYTES), "big")
+        variables = pickle.loads(_exactly(telling.read, length))
+    os.environ.clear()
+    os.environ.update(variables)
+    spawn.spawn_main(pipe_handle=told, tracker_fd=tracker)
+
+
+@contextlib.contextmanager
+def imports_hastened() -> Iterator[None]:
+    """Collect no garbage within the block: imports make none, and looking takes a fifth of their time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        if not (piece := read(size - len(data))):
+            sys.exit(1)  # The server is gone.
+        data += piece
+    return data
