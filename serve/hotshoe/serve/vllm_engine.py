@@ -22,8 +22,8 @@ from hotshoe.serve import lora_cpu
 from hotshoe.serve.encoding import Encoder
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
 from hotshoe.serve.pacing import Pace, paced
-from hotshoe.serve.structures.wanted import Wanted
 from hotshoe.serve.prespawn import Prespawned
+from hotshoe.serve.structures.wanted import Wanted
 from hotshoe.serve.vllm_config import PLUGIN, VllmConfig
 from hotshoe.wire.values import Chat, Sampling
 
