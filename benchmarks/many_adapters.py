@@ -1,7 +1,7 @@
 """A thousand adapters under Zipf traffic, beside the same traffic on one adapter.
 
-Through eight slots, and through as many as a server on a CPU has if it is not told: there a slot is a
-reference and costs nothing.
+Through eight slots with little memory for adapters, and as a server on a CPU is if it is not told: there a
+slot is a reference and costs nothing, and memory is a quarter of what is left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import clients, models, servers
-from benchmarks.harness import Arm, Group, Row, Sample, Spread, at_least, at_most, in_turns, resident_bytes
+from benchmarks.harness import (
+    Arm,
+    Group,
+    Row,
+    Sample,
+    Series,
+    Spread,
+    at_least,
+    at_most,
+    in_turns,
+    resident_bytes,
+)
 from benchmarks.streams import Trace, first_token_ms, follow, throughput
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.client import AsyncClient
@@ -40,76 +51,64 @@ async def measure(rounds: int) -> Group:
             registry.promote(name, "prod", registry.publish(folder, name, base=base).number, reason="bench")
 
         async def serving(*flags: str) -> tuple[AsyncClient, int]:
-            flags = ("--resident", str(RESIDENT), *flags)
             server = await stack.enter_async_context(
                 servers.hotshoe_server(base, scratch / "registry", *flags, cache=scratch / "cache")
             )
             return await stack.enter_async_context(AsyncClient(server.target)), server.pid
 
-        narrow, wide = await serving("--slots", str(SLOTS)), await serving()
+        narrow = await serving("--slots", str(SLOTS), "--resident", str(RESIDENT))
+        usual = await serving()
         series = await in_turns(
             {
                 "one adapter": _arm(*narrow, [1.0]),
                 "1,000 adapters": _arm(*narrow, _zipf(ADAPTERS)),
-                "1,000 adapters, slots by default": _arm(*wide, _zipf(ADAPTERS)),
+                "1,000 adapters, by default": _arm(*usual, _zipf(ADAPTERS)),
             },
             rounds,
         )
+    return _group(series)
+
+
+def _group(series: Series) -> Group:
     one, many, by_default = series.samples
-    memory = [sample["MiB"] for sample in series.samples[many]]
     return Group(
         name="many_adapters",
         title="A thousand adapters",
         setting=f"Tiny Llama, {REQUESTS} requests, {CONCURRENT} at a time, {PROMPT_TOKENS} tokens in, "
-        f"{ANSWER_TOKENS} out, Zipf {ZIPF:g}, {RESIDENT} in memory, rank 16; {SLOTS} slots, and the default "
-        "of a server on a CPU, which is one for each answer of a step.",
+        f"{ANSWER_TOKENS} out, Zipf {ZIPF:g}, rank 16; {SLOTS} slots and {RESIDENT} adapters in memory, and "
+        "by default, which is a slot for each answer of a step and as many adapters as memory holds.",
         rows=[
-            series.row(
-                f"{SLOTS} slots: throughput over one adapter",
-                "tokens/s",
-                "tokens/s",
-                arm=many,
-                peer=one,
-                goal=at_least(0.75),
-            ),
-            Row(f"{SLOTS} slots: p99 first token", {}, "", series.spread(many, "p99 ms"), result_unit="ms"),
-            Row(
-                f"{SLOTS} slots: median first token",
-                {},
-                "",
-                series.spread(many, "median ms"),
-                result_unit="ms",
-            ),
-            series.row(
-                "slots by default: throughput over one adapter",
-                "tokens/s",
-                "tokens/s",
-                arm=by_default,
-                peer=one,
-                goal=at_least(0.75),
-            ),
-            Row(
-                "slots by default: p99 first token",
-                {},
-                "",
-                series.spread(by_default, "p99 ms"),
-                result_unit="ms",
-            ),
-            Row(
-                "slots by default: median first token",
-                {},
-                "",
-                series.spread(by_default, "median ms"),
-                result_unit="ms",
-            ),
-            Row(
-                "memory of the server at the end, over the first round's",
-                {many: series.spread(many, "MiB")},
-                "MiB",
-                Spread.of([memory[-1] / memory[0]]),
-                goal=at_most(1.1),
-            ),
+            *_rows(series, f"{SLOTS} slots", many, one),
+            *_rows(series, "by default", by_default, one),
+            _memory(series, many),
         ],
+    )
+
+
+def _rows(series: Series, what: str, arm: str, peer: str) -> list[Row]:
+    ratio = series.row(
+        f"{what}: throughput over one adapter",
+        "tokens/s",
+        "tokens/s",
+        arm=arm,
+        peer=peer,
+        goal=at_least(0.75),
+    )
+    waits = (
+        Row(f"{what}: {metric.split()[0]} first token", {}, "", series.spread(arm, metric), result_unit="ms")
+        for metric in ("median ms", "p99 ms")
+    )
+    return [ratio, *waits]
+
+
+def _memory(series: Series, arm: str) -> Row:
+    grown = [sample["MiB"] for sample in series.samples[arm]]
+    return Row(
+        f"{SLOTS} slots: memory of the server at the end, over the first round's",
+        {arm: series.spread(arm, "MiB")},
+        "MiB",
+        Spread.of([grown[-1] / grown[0]]),
+        goal=at_most(1.1),
     )
 
 

@@ -7,19 +7,19 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from benchmarks import clients, models, servers
 from benchmarks.clients import Ask
 from benchmarks.engines import fresh, prompts, vllm_engine
-from benchmarks.harness import Arm, Group, Row, Sample, Spread, at_most, in_turns
+from benchmarks.harness import Arm, Group, Row, Sample, Series, Spread, at_most, in_turns
 from benchmarks.streams import Trace, follow
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.client import AsyncAdminClient, AsyncClient
-from hotshoe.registry import open_registry
+from hotshoe.registry import BaseModel, open_registry
 
-ROUNDS = 5
+ROUNDS = 4
 STREAMS, PROMPT_TOKENS, ANSWER_TOKENS = 16, 8, 96
 PROMPT_SECONDS = 1.0
 """Long enough for every stream to be past its prompt."""
@@ -36,7 +36,17 @@ async def measure(rounds: int) -> Group:
     base = models.smollm2()
     async with contextlib.AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        registry = stack.enter_context(open_registry(scratch / "registry"))
+        arms = {
+            "hotshoe": await stack.enter_async_context(_hotshoe(base, scratch)),
+            "stock add_lora": await stack.enter_async_context(_stock(base, scratch)),
+        }
+        series = await in_turns(arms, rounds)
+    return _group(series)
+
+
+@contextlib.asynccontextmanager
+async def _hotshoe(base: BaseModel, scratch: Path) -> AsyncIterator[Arm]:
+    with open_registry(scratch / "registry") as registry:
         seeds = itertools.count()
 
         def publish() -> int:
@@ -45,39 +55,44 @@ async def measure(rounds: int) -> Group:
             return registry.publish(folder, ADAPTER, base=base).number
 
         registry.promote(ADAPTER, "prod", publish(), reason="the first")
-        server = await stack.enter_async_context(servers.hotshoe_server(base, scratch / "registry"))
-        client = await stack.enter_async_context(AsyncClient(server.target))
+        async with (
+            servers.hotshoe_server(base, scratch / "registry") as server,
+            AsyncClient(server.target) as client,
+            AsyncAdminClient(server.target) as admin,
+        ):
 
-        admin = await stack.enter_async_context(AsyncAdminClient(server.target))
+            def swap() -> Change:
+                number = publish()
 
-        def swap() -> Change:
-            number = publish()
+                async def change() -> None:
+                    registry.promote(ADAPTER, "prod", number, reason="the next")
+                    await _until(lambda: _in_memory(admin, f"v{number}"))
+                    await _until(lambda: _answers(client, f"v{number}"))
 
-            async def change() -> None:
-                registry.promote(ADAPTER, "prod", number, reason="the next")
-                await _until(lambda: _in_memory(admin, f"v{number}"))
-                await _until(lambda: _answers(client, f"v{number}"))
+                return change
 
-            return change
+            yield _arm(clients.hotshoe(client, str(ADAPTER)), swap)
 
-        stock = await stack.enter_async_context(vllm_engine(base, stock=True))
+
+@contextlib.asynccontextmanager
+async def _stock(base: BaseModel, scratch: Path) -> AsyncIterator[Arm]:
+    seeds = itertools.count()
+    async with vllm_engine(base, stock=True) as engine:
+        llm = engine._llm  # type: ignore[attr-defined]
 
         def add() -> Change:
             number = next(seeds)
             request = _request(models.make_adapter(scratch / f"s{number}", base, seed=number))
 
             async def change() -> None:
-                await stock._llm.add_lora(request)  # type: ignore[attr-defined]
+                await llm.add_lora(request)
 
             return change
 
-        series = await in_turns(
-            {
-                "hotshoe": _arm(clients.hotshoe(client, str(ADAPTER)), swap),
-                "stock add_lora": _arm(clients.direct(stock._llm), add),  # type: ignore[attr-defined]
-            },
-            rounds,
-        )
+        yield _arm(clients.direct(llm), add)
+
+
+def _group(series: Series) -> Group:
     added = {name: series.spread(name, "added ms") for name in series.samples}
     return Group(
         name="swap_gap",

@@ -132,10 +132,10 @@ def _preloaded() -> Mapping[str, str]:
     """What vLLM has its core on a CPU load first, torch's OpenMP, said before vLLM could: see prespawn.py."""
     before = os.environ.get("LD_PRELOAD", "")
     torch = importlib.util.find_spec("torch")
-    if "+cpu" not in importlib.metadata.version("torch") or "libgomp" in before or torch is None:
+    if torch is None or "+cpu" not in importlib.metadata.version("torch") or "libgomp" in before:
         return {}
-    (folder,) = torch.submodule_search_locations or ()
-    found = sorted(Path(folder, "lib").glob("libgomp*.so*"))
+    folders = torch.submodule_search_locations or []
+    found = [file for folder in folders for file in Path(folder, "lib").glob("libgomp*.so*")]
     return {"LD_PRELOAD": ":".join(filter(None, [before, *map(str, found[:1])]))} if found else {}
 
 
