@@ -49,6 +49,10 @@ def test_every_fault_is_told_at_once(folder: Path) -> None:
         ({"lora": {"rank": 513}}, "lora.rank"),
         ({"lora": {"targets": "all"}}, "lora.targets"),
         ({"lora": {"init": "corda"}}, "a pass over data"),
+        (
+            {"lora": {"init": "lora_ga"}},
+            "takes its beginning, made of gradients, out of the base's weights",
+        ),
         ({"lora": {"init": "random"}}, "none of default, gaussian, orthogonal"),
         ({"lora": {"init": "pissa", "rank": 257}}, "ends at twice the rank, 514"),
         ({"lora": {"init": "olora", "rank_pattern": {"q_proj": 300}}}, "ends at twice the rank, 600"),

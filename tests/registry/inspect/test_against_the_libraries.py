@@ -161,3 +161,49 @@ def test_what_peft_saves_passes(tmp_path: Path) -> None:
     inspection = inspect(tmp_path, json.loads(model.config.to_json_string(use_diff=False)), max_rank=8)
     assert inspection.findings == ()
     assert len(inspection.targets) == 7
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook")
+def test_lora_ga_answers_as_it_was_trained_only_after_peft_converted_it(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import LoraConfig, LoraGAConfig, PeftModel, get_peft_model
+    from peft.tuners.lora import preprocess_loraga
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.arange(5, 45)[None]
+
+    def base() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+
+    def answer(folder: Path) -> Any:
+        with torch.inference_mode():
+            return PeftModel.from_pretrained(base(), folder).eval()(input_ids=ids).logits
+
+    config = LoraConfig(
+        r=4,
+        target_modules=["q_proj", "down_proj"],
+        task_type="CAUSAL_LM",
+        init_lora_weights="lora_ga",
+        lora_ga_config=LoraGAConfig(),
+    )
+    beginning = base()
+    preprocess_loraga(beginning, config, lambda: beginning(input_ids=ids, labels=ids).loss.backward())
+    model = get_peft_model(beginning, config)
+    model.save_pretrained(tmp_path / "begun")
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data += 0.02 * torch.ones_like(parameter)
+    with torch.inference_mode():
+        trained = model.eval()(input_ids=ids).logits
+    model.save_pretrained(tmp_path / "saved")
+    model.save_pretrained(
+        tmp_path / "converted", path_initial_model_for_weight_conversion=str(tmp_path / "begun")
+    )
+    base_config = json.loads((tiny_base / "config.json").read_text())
+    assert (answer(tmp_path / "saved") - trained).abs().max() > 0.1
+    found = {finding.code for finding in inspect(tmp_path / "saved", base_config).errors}
+    assert found == {"BASE_CHANGING_INIT"}
+    assert (answer(tmp_path / "converted") - trained).abs().max() < 1e-2
+    assert not inspect(tmp_path / "converted", base_config).errors

@@ -57,6 +57,7 @@ def judged(folder: Path, **changes: Any) -> Inspection:
         ("BASE_CHANGING_INIT", {"init_lora_weights": "olora"}),
         ("BASE_CHANGING_INIT", {"init_lora_weights": "corda"}),
         ("BASE_CHANGING_INIT", {"init_lora_weights": "loftq"}),
+        ("BASE_CHANGING_INIT", {"init_lora_weights": "lora_ga"}),
         ("ALORA", {"alora_invocation_tokens": [1, 2]}),
         ("LAYER_REPLICATION", {"layer_replication": [[0, 2], [1, 2]]}),
         ("BDLORA", {"use_bdlora": {"nblocks": 2}}),

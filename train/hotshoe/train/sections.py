@@ -82,7 +82,12 @@ class LoraConfig(Section):
     @field_validator("init")
     @classmethod
     def _served(cls, name: str) -> str:
-        if name in ("corda", "loftq", "eva", "lora_ga"):
+        if name == "lora_ga":
+            raise ValueError(
+                "lora_ga takes its beginning, made of gradients, out of the base's weights while it trains; "
+                "pissa and olora do the like without gradients, and are converted"
+            )
+        if name in ("corda", "loftq", "eva"):
             raise ValueError(
                 f"{name} begins from a pass over data or a quantized base, which no recipe makes"
             )

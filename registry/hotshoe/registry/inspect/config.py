@@ -23,8 +23,12 @@ MAX_RANK = 512
 MAX_ALPHA = 1e6
 """Far above any in use; whether alpha suits the weights is decided by their norms (values.py)."""
 
-ALLOWED_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
-"""Inits that leave the base as it is, so that the saved adapter is a plain LoRA."""
+ALLOWED_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
+"""Inits that leave the base as it is, so that the saved adapter is a plain LoRA.
+
+Not lora_ga, which vLLM takes: it was trained beside weights from which its beginning was subtracted, and
+neither vLLM nor PEFT does that again on loading. What PEFT has converted on saving says True here.
+"""
 
 _MAX_PATTERNS = 1024
 _MAX_PATTERN_CHARACTERS = 256
