@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.adapters import SUPPORT, ref
 from support.desk import Desk
+from support.full_disk import no_file_grows_beyond
 
 from hotshoe.adapter.errors import Conflict, RegistryUnavailable
 from hotshoe.adapter.manifest import Manifest
@@ -27,17 +27,6 @@ def in_the_way(folder: Path) -> Iterator[None]:
     yield
     folder.unlink()
     aside.rename(folder)
-
-
-@contextlib.contextmanager
-def no_file_grows_beyond(size: int) -> Iterator[None]:
-    """Nothing this process writes gets past `size` bytes of a file, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_cache_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:

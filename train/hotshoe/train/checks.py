@@ -48,6 +48,7 @@ def checking(every_steps: int, patience: int | None, measure: Callable[[Model], 
             self.checks.append(check)
             if self.best() == check:
                 save_file(get_peft_model_state_dict(model), _weights(folder, check))
+                _sweep(folder, self.checks)
             elif patience is not None and _since_best(self.checks) >= patience:
                 control.should_training_stop = True
             _write(folder, self.checks)
@@ -58,10 +59,23 @@ def checking(every_steps: int, patience: int | None, measure: Callable[[Model], 
                 set_peft_model_state_dict(model, load_file(_weights(folder, best)))
 
         def best(self) -> Check | None:
-            finite = [check for check in self.checks if math.isfinite(check.loss)]
-            return min(finite, key=lambda check: check.loss, default=None)
+            return _best(self.checks)
 
     return Checking()
+
+
+def _best(checks: list[Check]) -> Check | None:
+    finite = [check for check in checks if math.isfinite(check.loss)]
+    return min(finite, key=lambda check: check.loss, default=None)
+
+
+def _sweep(folder: Path, checks: list[Check]) -> None:
+    """Remove adapters that are the best neither of now nor of a checkpoint from which the run may go on."""
+    steps = [int(path.name.rpartition("-")[2]) for path in folder.parent.glob("checkpoint-*")]
+    needed = [_best([check for check in checks if check.step <= step]) for step in (*steps, checks[-1].step)]
+    kept = {_weights(folder, check) for check in needed if check is not None}
+    for path in set(folder.glob("best-*.safetensors")) - kept:
+        path.unlink()
 
 
 def _since_best(checks: list[Check]) -> int:

@@ -8,31 +8,30 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.adapter.manifest import Manifest
-from hotshoe.registry.base import BaseModel, fetch_base
+from hotshoe.registry.base import fetch_base
 from hotshoe.registry.inspect import PLOT_FILE, REPORT_FILE
 from hotshoe.train.config import TrainConfig
+from hotshoe.train.disk import disk_explained, written_bytes
 from hotshoe.train.gates import judge_all
-from hotshoe.train.parent import Parent, Parents, fetch_parents
-from hotshoe.train.processes import Processes, check_sharding, processes
+from hotshoe.train.parent import Parents, fetch_parents
+from hotshoe.train.processes import check_sharding, processes
 from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
+from hotshoe.train.trackers import tracked
 
 if TYPE_CHECKING:
-    from hotshoe.train.batch import Batch
+    from hotshoe.train.desk import Desk
     from hotshoe.train.evaluate import Exam, Heard
     from hotshoe.train.lesson import Learned
-    from hotshoe.train.machine import Machine
     from hotshoe.train.model import Model
-    from hotshoe.train.prepare import Prepared
     from hotshoe.train.scores import Score
-    from hotshoe.train.tokens import Tokenizer
 
 
 def train(
@@ -52,8 +51,9 @@ def train(
     again with the same config, data and `out`.
     Under torchrun or accelerate launch every process calls this with the same arguments; all but the
     first do their share of the training and leave (SystemExit).
-    Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite),
-    Unservable, or the registry's errors about the parent; whatever is raised, `out` is not written.
+    Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite, memory or
+    disk are full), Unservable, or the registry's errors about the parent; whatever is raised, `out` is not
+    written.
     """
     begun = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -67,34 +67,24 @@ def train(
 
     # Read when torch is loaded: threads that spin while they wait halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from hotshoe.train.desk import set_up
     from hotshoe.train.facts import inputs_digest
     from hotshoe.train.quiet import quiet
     from hotshoe.train.scratch import scratch_for
+    from hotshoe.train.trainer import goes_on
 
     with quiet():
-        desk = _set_up(config, base, started, skip_bad=skip_bad)
+        desk = set_up(config, base, started, skip_bad=skip_bad)
         inputs = inputs_digest(config, base.base, desk.data.digests(), started)
         keep = config.training.checkpoint_every_steps is not None
         # Checkpoints stay until the adapter is written: the exam after the last step may be killed, too.
-        with scratch_for(out, inputs, keep=keep, first=together.first) as scratch:
-            outcome = _learn(desk, out, scratch, progress, together)
+        needed = written_bytes(config, desk.shape)
+        with scratch_for(out, inputs, keep=keep, first=together.first, needed=needed) as scratch:
+            outcome = _learn(desk, out, scratch, progress, first=together.first)
             if not together.first:
                 sys.exit(0)
-            return _write(desk, outcome, out=out, begun=begun)
-
-
-@dataclass(frozen=True, slots=True)
-class _Desk:
-    """Everything a run works on, read and checked; nothing is trained yet."""
-
-    config: TrainConfig
-    base: BaseModel
-    parents: tuple[Parent, ...]
-    machine: Machine
-    batch: Batch
-    tokenizer: Tokenizer
-    data: Prepared[Any]
-    exam: Exam | None
+            with disk_explained("the adapter", out, needed, lambda: goes_on(scratch)):
+                return _write(desk, outcome, out=out, begun=begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,94 +101,87 @@ class _Outcome:
     figures: Mapping[str, Mapping[str, float]]
 
 
-def _set_up(config: TrainConfig, base: BaseModel, parents: tuple[Parent, ...], *, skip_bad: bool) -> _Desk:
-    from hotshoe.train.batch import choose_batch, room_bytes
-    from hotshoe.train.evaluate import Exam
-    from hotshoe.train.load import load_of
-    from hotshoe.train.machine import detect
-    from hotshoe.train.model import context_tokens, load_tokenizer
-    from hotshoe.train.prepare import prepare
-    from hotshoe.train.recipes import RECIPES
-    from hotshoe.train.shape import shape_of
-    from hotshoe.train.trackers import check_trackers
-
-    check_trackers(config.training.trackers)
-    # In bfloat16 what a beginning takes out of the base could not be given back exactly.
-    machine = detect(threads=config.training.threads, exact=config.lora.moves_base)
-    tokenizer, context = load_tokenizer(base.folder), context_tokens(base.folder)
-    data = prepare(
-        config.data,
-        RECIPES[config.recipe].rows,
-        tokenizer,
-        context=context,
-        answer_tokens=config.evaluation.max_new_tokens,
-        skip_bad=skip_bad,
-        validate_seed=config.training.seed if config.training.check_every_steps else None,
-    )
-    exam = None if data.heldout is None else Exam.of(data.heldout, config.evaluation)
-    shape, _ = shape_of(config, base, parents, machine)
-    load = load_of(config, data, context=context)
-    batch = choose_batch(config.training, shape, load, room=room_bytes(machine))
-    return _Desk(config, base, parents, machine, batch, tokenizer, data, exam)
-
-
-def _learn(desk: _Desk, out: Path, scratch: Path, progress: Progress, together: Processes) -> _Outcome:
-    from hotshoe.train.baseline import remembered
-    from hotshoe.train.batch import settle_batch
-    from hotshoe.train.lesson import Lesson
+def _learn(desk: Desk, out: Path, scratch: Path, progress: Progress, *, first: bool) -> _Outcome:
     from hotshoe.train.model import load_base, merged
-    from hotshoe.train.plain import keep_beginning, load_plain, write_plain
+    from hotshoe.train.plain import load_plain
     from hotshoe.train.recipes import RECIPES
-    from hotshoe.train.trackers import tracked
 
-    config, tokenizer = desk.config, desk.tokenizer
-    exam = desk.exam if together.first else None
-    model = load_base(desk.base.folder, desk.machine, config.quantize)
+    config, recipe = desk.config, RECIPES[desk.config.recipe]
     heard: dict[str, Heard] = {}
-    if exam is not None:
-        progress.stage("Ask the base")
-        key = exam.key(desk.base.base, desk.machine, config.quantize, tokenizer)
-        answers = remembered(key, lambda: exam.answer(model, tokenizer, progress))
-        heard["base"] = exam.hear(model, tokenizer, answers)
-    recipe = RECIPES[config.recipe]
-    adapted = recipe.begin(model, config, desk.parents)
-    if exam is not None and config.asks_parent:
-        progress.stage("Ask the parent")
-        with merged(adapted):
-            heard["parent"] = exam.sit(adapted, tokenizer, progress)
 
     def examine(who: str) -> None:
-        if exam is not None:
-            heard[who] = exam.sit(adapted, tokenizer, progress)
+        if desk.exam is not None and first:
+            heard[who] = desk.exam.sit(adapted, desk.tokenizer, progress)
 
+    model = load_base(desk.base.folder, desk.machine, config.quantize)
+    if desk.exam is not None and first:
+        progress.stage("Ask the base")
+        heard["base"] = _hear_base(desk, desk.exam, model, progress)
+    adapted = recipe.begin(model, config, desk.parents)
+    if first and config.asks_parent:
+        progress.stage("Ask the parent")
+        with merged(adapted):
+            examine("parent")
     progress.stage("Train")
     with tracked(out):
-        batch = settle_batch(desk.batch, scratch)
-        if config.lora.moves_base and together.first:
-            keep_beginning(adapted, scratch)
-        lesson = Lesson(
-            adapted, tokenizer, desk.data, config, desk.machine, batch, scratch, progress, examine
-        )
-        learned = recipe.learn(lesson)
-        if config.lora.moves_base and together.first:
-            write_plain(adapted, scratch)
-            # Two bases need not stand in memory at once.
-            del lesson, model, adapted
-            adapted = load_plain(lambda: load_base(desk.base.folder, desk.machine), scratch)
-    if learned.weights is not None and together.first:
+        learned = _teach(desk, adapted, examine, scratch, progress, first=first)
+    if config.lora.moves_base and first:
+        # Two bases need not stand in memory at once.
+        del model, adapted
+        adapted = load_plain(lambda: load_base(desk.base.folder, desk.machine), scratch)
+    elif learned.weights is not None and first:
         # What was sharded stays so: the adapter goes onto a base of this process alone.
         adapted = recipe.begin(load_base(desk.base.folder, desk.machine), config, desk.parents)
         adapted.load_state_dict(learned.weights, strict=False)
-    if exam is not None:
+    if desk.exam is not None and first:
         progress.stage("Ask the adapter")
         with merged(adapted):
-            heard["adapter"] = exam.sit(adapted, tokenizer, progress)
-    figures = _figures(desk, adapted, heard, learned.score) if together.first else {}
+            examine("adapter")
+    figures = _figures(desk, adapted, heard, learned.score) if first else {}
     return _Outcome(adapted, learned, heard, figures)
 
 
+def _hear_base(desk: Desk, exam: Exam, model: Model, progress: Progress) -> Heard:
+    from hotshoe.train.baseline import remembered
+
+    key = exam.key(desk.base.base, desk.machine, desk.config.quantize, desk.tokenizer)
+    answers = remembered(key, lambda: exam.answer(model, desk.tokenizer, progress))
+    return exam.hear(model, desk.tokenizer, answers)
+
+
+def _teach(
+    desk: Desk,
+    adapted: Model,
+    examine: Callable[[str], None],
+    scratch: Path,
+    progress: Progress,
+    *,
+    first: bool,
+) -> Learned:
+    """Train the adapter in place; what moved the base is written to `scratch` as a plain one, too."""
+    from hotshoe.train.batch import settle_batch
+    from hotshoe.train.lesson import Lesson
+    from hotshoe.train.plain import keep_beginning, write_plain
+    from hotshoe.train.recipes import RECIPES
+    from hotshoe.train.trainer import goes_on
+
+    config, turns = desk.config, desk.config.lora.moves_base and first
+    needed = written_bytes(config, desk.shape)
+    with disk_explained("what the run keeps", scratch, needed, lambda: goes_on(scratch)):
+        batch = settle_batch(desk.batch, scratch)
+        if turns:
+            keep_beginning(adapted, scratch)
+        lesson = Lesson(
+            adapted, desk.tokenizer, desk.data, config, desk.machine, batch, scratch, progress, examine
+        )
+        learned = RECIPES[config.recipe].learn(lesson)
+        if turns:
+            write_plain(adapted, scratch)
+    return learned
+
+
 def _figures(
-    desk: _Desk, model: Model, heard: Mapping[str, Heard], score: Score | None
+    desk: Desk, model: Model, heard: Mapping[str, Heard], score: Score | None
 ) -> dict[str, dict[str, float]]:
     from hotshoe.train.forgetting import measure_drift
 
@@ -215,7 +198,7 @@ def _figures(
     return figures
 
 
-def _write(desk: _Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainResult:
+def _write(desk: Desk, outcome: _Outcome, *, out: Path, begun: float) -> TrainResult:
     from hotshoe.train import facts
     from hotshoe.train.package import write_package
     from hotshoe.train.report import draw_run, render_report

@@ -12,32 +12,37 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hotshoe.adapter.errors import InvalidConfig
+from hotshoe.train.disk import check_room, disk_explained
 
 _IDENTITY, _LOCK = "inputs.sha256", "lock"
 
 
 @contextmanager
-def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True) -> Iterator[Path]:
+def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True, needed: int = 0) -> Iterator[Path]:
     """A folder `.NAME.run` beside `out` for the run that writes there; gone when the block ends well.
 
     No other run writes to `out` meanwhile. keep: leave the folder where the block ends badly; the next run
     with the same `inputs` (a digest of all that the run depends on) finds it as it was. first: False for a
-    process that trains beside the first one, which owns the folder. Raises InvalidConfig where another run's
-    folder stands there, or another process works in it.
+    process that trains beside the first one, which owns the folder. needed: bytes that the run will write.
+    Raises InvalidConfig where another run's folder stands there, or another process works in it, and Refused
+    where the disk has no room.
     """
     folder = out.with_name(f".{out.name}.run")
     if not first and not keep:
         with tempfile.TemporaryDirectory(prefix="hotshoe-train-") as passing:
             yield Path(passing)
         return
-    folder.mkdir(parents=True, exist_ok=True)
     if not first:
+        folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
+    with _made(folder, needed):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / _LOCK, timeout=0)
         with lock:
-            _claim(folder, inputs, keep=keep)
+            with _made(folder, needed):
+                _claim(folder, inputs, keep=keep)
             try:
                 yield folder
             except BaseException:
@@ -47,6 +52,13 @@ def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True) -> It
             shutil.rmtree(folder)
     except Timeout:
         raise InvalidConfig(f"another process is training {out} now: wait, or name another") from None
+
+
+@contextmanager
+def _made(folder: Path, needed: int) -> Iterator[None]:
+    check_room(folder, needed)
+    with disk_explained("the run's folder", folder, needed, lambda: "Make room there, or name another --out"):
+        yield
 
 
 def unfinished(parent: Path, stem: str) -> Path | None:

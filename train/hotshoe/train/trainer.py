@@ -101,8 +101,12 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
         trainer.add_callback(check)
     if lesson.config.training.lora_plus_ratio is not None:
         trainer.optimizer = _lora_plus(trainer, lesson)
+    last = _last_checkpoint(lesson.scratch)
+    if last is not None and _ended(last):
+        # transformers would take one step more before it asks whether it should (Trainer._run_epoch).
+        trainer._run_epoch = lambda **_: None
     with memory_explained(_advice(lesson)):
-        trainer.train(resume_from_checkpoint=_last_checkpoint(lesson.scratch))
+        trainer.train(resume_from_checkpoint=last)
     weights = gathered(trainer, processes())
     best = check.best() if check else None
     return Learned(
@@ -220,6 +224,13 @@ def _checking(lesson: Lesson) -> Any:
     return checking(training.check_every_steps, training.patience_checks, measure, lesson.scratch / "checks")
 
 
+def goes_on(folder: Path) -> str:
+    """What becomes of a run in `folder` that ends here and is started again; half a checkpoint is removed."""
+    last = _last_checkpoint(folder)
+    after = f"goes on after step {last.rpartition('-')[2]}" if last else "begins anew"
+    return f"Make room, or see to the place's rights, and start the same command again: it {after}"
+
+
 def _last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint; one that a kill cut short is removed.
 
@@ -234,3 +245,9 @@ def _last_checkpoint(folder: Path) -> str | None:
         else:
             whole[int(checkpoint.name.rpartition("-")[2])] = checkpoint
     return str(whole[max(whole)]) if whole else None
+
+
+def _ended(checkpoint: str) -> bool:
+    """Was this checkpoint written after the last step, whether all were taken or an early end was told?"""
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_bytes())
+    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])

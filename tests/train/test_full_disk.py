@@ -1,0 +1,152 @@
+"""A disk that takes no more while a run writes checkpoints, its best adapter, or what it packages."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.full_disk import no_file_grows_beyond
+from support.routing import config
+
+from hotshoe.adapter.errors import Refused
+from hotshoe.train.config import TrainConfig
+from hotshoe.train.disk import check_room, disk_explained, written_bytes
+from hotshoe.train.estimate import Shape
+from hotshoe.train.progress import Silent
+from hotshoe.train.run import train
+from hotshoe.train.scratch import scratch_for
+
+SHAPE = Shape(1_000_000, 10_000, 4, 64, 256, depth=1.0, bytes_per_weight=4)
+STEPS = {"steps": 8, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
+
+
+class Filling(Silent):
+    """Fills the disk when the run comes to a step or a stage; files beyond `size` bytes find no room then."""
+
+    def __init__(self, disk: contextlib.ExitStack, at: int | str, size: int) -> None:
+        self._disk, self._at, self._size = disk, at, size
+
+    def stage(self, text: str) -> None:
+        self._fill(text)
+
+    def step(self, done: int, total: int, loss: float | None) -> None:
+        if loss is not None:
+            self._fill(done)
+
+    def _fill(self, where: int | str) -> None:
+        if where == self._at:
+            self._disk.enter_context(no_file_grows_beyond(self._size))
+
+
+def run_on_a_full_disk(chosen: TrainConfig, out: Path, at: int | str, size: int) -> str:
+    """What a run says whose disk is full from a step or a stage on."""
+    with contextlib.ExitStack() as disk, pytest.raises(Refused) as refused:
+        train(chosen, out=out, progress=Filling(disk, at, size))
+    assert not out.exists()
+    assert not (out.parent / f".{out.name}.partial").exists()
+    return refused.value.message
+
+
+# The adapter takes 300 KB, Adam's moments twice that: safetensors, torch and Python fail each in its own way.
+@pytest.mark.parametrize("size", [1_000, 100_000, 400_000], ids=["json", "adapter", "optimizer"])
+def test_a_checkpoint_that_finds_no_room_is_told_and_the_last_one_goes_on(
+    tiny_base: Path, folder: Path, tmp_path: Path, size: int
+) -> None:
+    chosen = config(
+        tiny_base,
+        folder,
+        data={"train": "train.jsonl"},
+        training=STEPS | {"checkpoint_every_steps": 3, "check_every_steps": 1},
+        evaluation={"forgetting": False},
+    )
+    out = tmp_path / "out"
+    said = run_on_a_full_disk(chosen, out, 4, size)
+    assert re.search(
+        r"what the run keeps could not be written: .*; the run writes about \d+\.\d MiB, and ", said
+    )
+    assert re.search(rf"{tmp_path}/\.out\.run has [\d,.]+ MiB free\. Make room.* goes on after step 3", said)
+    assert [path.name for path in (tmp_path / ".out.run").glob("checkpoint-*")] == ["checkpoint-3"]
+    unbroken = train(chosen, out=tmp_path / "unbroken")
+    resumed = train(chosen, out=out)
+    assert resumed.losses == unbroken.losses
+    assert resumed.manifest == unbroken.manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "unbroken"]
+
+
+EARLY = {"schedule": "constant", "warmup_share": 0.0, "check_every_steps": 1, "patience_checks": 1}
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"checkpoint_every_steps": 4},
+        {"checkpoint_every_steps": 1, "learning_rate": 0.3, "steps": 60} | EARLY,
+    ],
+    ids=["no checkpoints", "checkpoints", "an early end"],
+)
+def test_an_adapter_that_finds_no_room_leaves_no_half_of_it_and_costs_no_step(
+    tiny_base: Path, folder: Path, tmp_path: Path, training: dict[str, Any]
+) -> None:
+    evaluation = {"max_new_tokens": 2, "forgetting": False}
+    chosen = config(tiny_base, folder, training=STEPS | training, evaluation=evaluation)
+    kept = "checkpoint_every_steps" in training
+    said = run_on_a_full_disk(chosen, tmp_path / "out", "Ask the adapter", 100_000)
+    assert "the adapter could not be written: " in said
+    assert ("it goes on after step" if kept else "it begins anew") in said
+    assert [path.name for path in tmp_path.iterdir()] == ([".out.run"] if kept else [])
+    unbroken, resumed = (train(chosen, out=tmp_path / name) for name in ("unbroken", "out"))
+    assert resumed.losses == unbroken.losses
+    assert resumed.manifest == unbroken.manifest
+
+
+def test_what_moved_the_base_is_told_of_as_anything_else(
+    tiny_base: Path, folder: Path, tmp_path: Path
+) -> None:
+    chosen = config(tiny_base, folder, data={"train": "train.jsonl"}, lora={"init": "pissa"}, training=STEPS)
+    assert "could not be written" in run_on_a_full_disk(chosen, tmp_path / "out", "Train", 100_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_the_disk_has_no_room_for_is_refused_before_its_first_step(tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            Refused, match=r"writes about 1,099,511,627,776\.0 MiB, and .* MiB free: make room there"
+        ),
+        scratch_for(tmp_path / "out", "a", keep=True, needed=1 << 60),
+    ):
+        pytest.fail("there is no such disk")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path) -> None:
+    free = 1 << 60
+    (tmp_path / "checkpoint").touch()
+    with (tmp_path / "checkpoint").open("r+b") as file:
+        # A hole: so large a file takes no room by itself.
+        file.truncate(1 << 42)
+    check_room(tmp_path, 1 << 42)
+    with pytest.raises(Refused):
+        check_room(tmp_path, free)
+
+
+def test_what_is_written_grows_with_what_is_kept(tiny_base: Path, folder: Path) -> None:
+    def adapters(**tables: Any) -> int:
+        chosen = config(tiny_base, folder, **tables)
+        return (written_bytes(chosen, SHAPE) - written_bytes(full, SHAPE)) // (SHAPE.trainable * 4)
+
+    full = config(tiny_base, folder, recipe="full")
+    assert adapters() == 1
+    assert adapters(lora={"init": "pissa"}) == 3
+    assert adapters(training={"checkpoint_every_steps": 5}) == 10
+    assert adapters(training={"check_every_steps": 5}) == 3
+
+
+def test_what_is_no_disks_refusal_goes_by_as_it_is(tmp_path: Path) -> None:
+    for error in (ConnectionRefusedError(errno.ECONNREFUSED, "no tracker there"), ValueError("no")):
+        with pytest.raises(type(error)), disk_explained("it", tmp_path, 1, lambda: ""):
+            raise error

@@ -1,0 +1,84 @@
+"""A disk that takes no more: told with the place, what was to be written, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hotshoe.adapter.errors import Refused
+from hotshoe.train.config import TrainConfig
+from hotshoe.train.estimate import Shape
+
+_REFUSALS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+)
+_CHECKPOINTS_AT_ONCE = 3
+"""Two are kept while the next one is written."""
+
+_BESIDE_BYTES = 16 << 20
+"""What is written beside weights: configs, copies of the tokenizer, the report."""
+
+
+@contextmanager
+def disk_explained(what: str, folder: Path, needed: int, advice: Callable[[], str]) -> Iterator[None]:
+    """Turn a disk's refusal inside the block into Refused.
+
+    needed: bytes that the block writes to `folder`, about. advice: what to do next, asked when it happens.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = _said(error)
+        if said is None:
+            raise
+        raise Refused(f"{what} could not be written: {said}; {_room(folder, needed)}. {advice()}") from error
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise Refused where the disk has less than `needed` bytes for what is to be in `folder`, those that it
+    holds already among them."""
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if needed - held > shutil.disk_usage(_existing(folder)).free:
+        raise Refused(f"{_room(folder, needed)}: make room there, or name another --out")
+
+
+def written_bytes(config: TrainConfig, shape: Shape) -> int:
+    """About the most bytes that a run has on disk at once: the adapter, as it began and ended where both are
+    needed, and checkpoints with Adam's moments."""
+    if config.recipe == "full":
+        # What is trained are the base's own weights, of which none is written.
+        return _BESIDE_BYTES
+    checkpoints = _CHECKPOINTS_AT_ONCE if config.training.checkpoint_every_steps else 0
+    adapters = 3 if config.lora.moves_base else 1
+    if config.training.check_every_steps:
+        # The best of now, the one that takes its place, and that of each checkpoint.
+        adapters += 2 + checkpoints
+    return _BESIDE_BYTES + (adapters + 3 * checkpoints) * shape.trainable * 4
+
+
+def _said(error: Exception) -> str | None:
+    """What the disk said, or None where the error is not a disk's."""
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{place}" if error.errno in _REFUSALS else None
+    if type(error).__name__ == "SafetensorError":
+        return next((str(error) for number in _REFUSALS if f"(os error {number})" in str(error)), None)
+    # torch's writer drops the system's words (caffe2/serialize/inline_container.cc).
+    return "torch could not write its file" if "inline_container.cc" in str(error) else None
+
+
+def _room(folder: Path, needed: int) -> str:
+    place = _existing(folder)
+    return f"the run writes about {_mib(needed)}, and {place} has {_mib(shutil.disk_usage(place).free)} free"
+
+
+def _existing(place: Path) -> Path:
+    """The nearest folder that is there."""
+    return next(folder for folder in (place, *place.resolve().parents) if folder.is_dir())
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
