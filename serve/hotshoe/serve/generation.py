@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -117,11 +117,15 @@ class Generation:
                     async with _begun(chunks) as first:
                         assert call.resolved is not None
                         yield call.resolved
-                        async with contextlib.aclosing(
-                            _answers(sampling.n, call, first, chunks, place)
-                        ) as events:
-                            async for event in events:
+                        left, chunk = sampling.n, await first
+                        while left and chunk is not None:
+                            left -= chunk.finish_reason is not None
+                            place.charge(len(chunk.token_ids))
+                            for event in _told(call, chunk, last=not left):
                                 yield event
+                            chunk = await anext(chunks, None) if left else None
+                        if left:
+                            raise EngineUnavailable("the engine ended the answer before its end: try again")
 
     async def complete(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
@@ -209,28 +213,15 @@ async def _begun(
                 first.exception()  # Seen, even if nobody came to ask for the chunk.
 
 
-async def _answers(
-    count: int,
-    call: Call,
-    first: asyncio.Future[EngineChunk | None],
-    chunks: AsyncGenerator[EngineChunk, None],
-    place: Place,
-) -> AsyncGenerator[Delta | Finished, None]:
-    chunk = await first
-    while chunk is not None:
-        place.charge(len(chunk.token_ids))
-        call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
-        if chunk.text or chunk.token_ids:
-            yield Delta(chunk.text, chunk.token_ids, chunk.index, chunk.logprobs)
-        if chunk.finish_reason is not None:
-            count -= 1
-            if not count:
-                call.finish_reason = chunk.finish_reason
-            yield Finished(chunk.finish_reason, call.usage, chunk.index)
-            if not count:
-                return
-        chunk = await anext(chunks, None)
-    raise EngineUnavailable("the engine ended the answer before its end: try again")
+def _told(call: Call, chunk: EngineChunk, *, last: bool) -> Iterator[Delta | Finished]:
+    """What the caller is told of a chunk. last: no other follows, of any answer."""
+    call.on_tokens(len(chunk.token_ids), cached_tokens=chunk.cached_tokens)
+    if chunk.text or chunk.token_ids:
+        yield Delta(chunk.text, chunk.token_ids, chunk.index, chunk.logprobs)
+    if chunk.finish_reason is not None:
+        if last:
+            call.finish_reason = chunk.finish_reason
+        yield Finished(chunk.finish_reason, call.usage, chunk.index)
 
 
 def _resolved(base: Base, version: Version | None) -> Resolved:
