@@ -10,6 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from hotshoe.adapter.errors import InvalidData
 from hotshoe.train.sources import read_source
 
+_MAX_MESSAGE = 400
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -148,8 +150,13 @@ def read_rows(place: Path | str, understand: Callable[[str, Any], R]) -> Rows[R]
             good.append(understand(raw.where, raw.value))
             values.append(raw.value)
         except BadRow as error:
-            faults.append(Fault(raw.where, str(error), raw.value))
+            faults.append(Fault(raw.where, _shortened(str(error)), raw.value))
     return Rows(tuple(good), tuple(values), tuple(faults), source.sha256)
+
+
+def _shortened(message: str) -> str:
+    """A message names a row's keys, which a stranger may have made as many and as long as rows go."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]} ..."
 
 
 def raise_for_faults(faults: Sequence[Fault], *, total: int, shown: int = 10) -> None:

@@ -175,9 +175,23 @@ def _part(
 
 def _write_rejects(place: Path | str, faults: Sequence[Fault]) -> None:
     beside = place if isinstance(place, Path) else Path(_name(place))
-    lines = ({"where": fault.where, "fault": fault.message, "row": fault.value} for fault in faults)
-    text = "".join(json.dumps(line, ensure_ascii=True, default=str) + "\n" for line in lines)
-    beside.with_name(f"{beside.stem}.rejects.jsonl").write_text(text, encoding="utf-8")
+    rejects = beside.with_name(f"{beside.stem}.rejects.jsonl")
+    try:
+        with rejects.open("w", encoding="utf-8") as file:
+            file.writelines(_reject(fault) for fault in faults)
+    except OSError as error:
+        raise InvalidData(
+            f"{len(faults)} rejects cannot be written to {rejects}: {error.strerror}"
+        ) from error
+
+
+def _reject(fault: Fault) -> str:
+    line = {"where": fault.where, "fault": fault.message}
+    try:
+        return json.dumps(line | {"row": fault.value}, default=str) + "\n"
+    except (ValueError, RecursionError):
+        # Nested so deeply that it can be read but not written.
+        return json.dumps(line | {"row": None}) + "\n"
 
 
 def _refuse_leaks(train: Part[R], heldout: Part[R]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hotshoe.adapter.errors import InvalidConfig
+
+MAX_BYTES = 1 << 20
+"""No config is longer; a pipe or a device would never end."""
+
+_MAX_WORD, _MAX_FAULTS = 80, 40
 
 UNSERVED = {
     "dora": "DoRA",
@@ -30,26 +36,40 @@ def read_toml(path: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
     overrides: values in TOML's notation; text that is no TOML value counts as a string.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(_text(path))
     except FileNotFoundError:
         raise InvalidConfig(f"there is no config file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{path} is not readable: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits are a ValueError, tables in thousands of tables a RecursionError.
         raise InvalidConfig(f"{path} is not TOML: {error}") from error
     for key, value in overrides.items():
         _put(raw, key, value)
     return raw
 
 
+def _text(path: Path) -> str:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is no file")
+    if found.st_size > MAX_BYTES:
+        raise OSError(f"it has {found.st_size:,} bytes, over {MAX_BYTES:,}")
+    return path.read_text(encoding="utf-8")
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Every fault on a line of its own."""
-    return "\n".join(f"  {_fault(model, fault)}" for fault in error.errors())
+    """Every fault on a line of its own, as far as anybody reads."""
+    faults = error.errors()
+    lines = [f"  {_fault(model, fault)}" for fault in faults[:_MAX_FAULTS]]
+    return "\n".join(
+        [*lines, *([f"  and {len(faults) - len(lines)} more"] if len(faults) > len(lines) else [])]
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for a word close to a known one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1) if len(word) <= _MAX_WORD else []
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -61,7 +81,7 @@ def _put(raw: dict[str, Any], dotted: str, value: str) -> None:
             raise InvalidConfig(f"{dotted} cannot be set: {table} is a value, not a table")
     try:
         raw[key] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         raw[key] = value
 
 

@@ -118,18 +118,21 @@ class LoraConfig(Section):
 class TrainingConfig(Section):
     """How long and how fast to learn."""
 
-    steps: Annotated[int, Field(ge=1)] | None = Field(
+    steps: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None, description="Optimizer steps; instead of epochs."
     )
-    epochs: Annotated[float, Field(gt=0)] | None = Field(
+    epochs: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
         default=None, description="Passes over all rows; default 3."
     )
     batch_rows: int = Field(
         default=4,
         ge=1,
+        le=2**16,
         description="Rows in one forward pass; where memory is short, fewer in more passes.",
     )
-    accumulate_batches: int = Field(default=1, ge=1, description="Forward passes in one optimizer step.")
+    accumulate_batches: int = Field(
+        default=1, ge=1, le=2**16, description="Forward passes in one optimizer step."
+    )
     recompute: bool = Field(
         default=False,
         description="Keep no activations of a layer for the way back, but compute them again: a third more "

@@ -8,14 +8,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import InvalidData
+from hotshoe.registry.inspect.strict_json import no_constant, once
+
+MAX_ROW_BYTES = 16 << 20
+"""A longer row is a fault: a book has a megabyte, and a file without line ends is none of rows."""
+
+MAX_BYTES = 2 << 30
+"""The most that one file's rows may weigh: all of them are held in memory while they are checked."""
 
 HUB = "hub:"
 _HUB_NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)(?::(?P<split>\w+))?")
@@ -38,14 +47,17 @@ class Source:
     sha256: str
 
 
-def read_source(place: Path | str) -> Source:
-    """Read every row of a file, a folder or `hub:org/name@revision[:split]`, or raise InvalidData."""
+def read_source(place: Path | str, *, most: int = MAX_BYTES) -> Source:
+    """Read every row of a file, a folder or `hub:org/name@revision[:split]`, or raise InvalidData.
+
+    most: bytes that a file may have, packed or unpacked.
+    """
     if isinstance(place, str):
         return _read_hub(place)
     if place.is_dir():
-        return _read_folder(place)
-    data = place.read_bytes()
-    return Source(tuple(_rows_of(place, data)), hashlib.sha256(data).hexdigest())
+        return _read_folder(place, most)
+    data = _bytes_of(place, most)
+    return Source(tuple(_rows_of(place, data, most)), hashlib.sha256(data).hexdigest())
 
 
 def is_hub(name: str) -> bool:
@@ -59,50 +71,77 @@ def check_hub(name: str) -> str:
     return name
 
 
-def _read_folder(folder: Path) -> Source:
+def _read_folder(folder: Path, most: int) -> Source:
     files = sorted(path for path in folder.rglob("*") if path.suffix in _READERS and path.is_file())
     if not files:
         raise InvalidData(f"{folder} holds no {', '.join(sorted(_READERS))} files")
     rows: list[RawRow] = []
     digest = hashlib.sha256()
     for file in files:
-        data = file.read_bytes()
+        data = _bytes_of(file, most)
         digest.update(f"{file.relative_to(folder).as_posix()}\0{hashlib.sha256(data).hexdigest()}\n".encode())
-        rows += _rows_of(file, data)
+        rows += _rows_of(file, data, most)
     return Source(tuple(rows), digest.hexdigest())
 
 
-def _rows_of(path: Path, data: bytes) -> Iterator[RawRow]:
+def _bytes_of(path: Path, most: int) -> bytes:
+    """A file's bytes, read once, so that the digest is of the rows that were understood."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            # A pipe would be waited for, a device has no end.
+            raise InvalidData(f"{path} is no file: rows are read from files and folders")
+        if found.st_size > most:
+            raise InvalidData(f"{path} has {found.st_size:,} bytes, over {most:,}: train on fewer rows")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidData(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _rows_of(path: Path, data: bytes, most: int) -> Iterator[RawRow]:
     reader = _READERS.get(path.suffix)
     if reader is None:
         known, kind = ", ".join(sorted(_READERS)), path.suffix or "a file without suffix"
         raise InvalidData(f"{path.name}: rows are read from {known}, not from {kind}")
-    return reader(path.name, data)
+    return reader(path.name, data, most)
 
 
-def _read_jsonl(name: str, data: bytes) -> Iterator[RawRow]:
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
+def _read_jsonl(name: str, data: bytes, _most: int) -> Iterator[RawRow]:
+    for number, line in enumerate(_lines(data.removeprefix(b"\xef\xbb\xbf")), start=1):
         where = f"{name}:{number}"
-        try:
-            yield RawRow(where, json.loads(line.decode("utf-8")))
-        except UnicodeDecodeError as error:
-            yield RawRow(
-                where, line.decode("utf-8", "replace"), f"not UTF-8 at byte {error.start} of the line"
-            )
-        except (ValueError, RecursionError) as error:
-            yield RawRow(where, line.decode("utf-8"), f"not JSON: {error}")
+        if len(line) > MAX_ROW_BYTES:
+            yield RawRow(where, fault=f"a line of {len(line):,} bytes, over {MAX_ROW_BYTES:,}")
+        elif line.strip():
+            yield _json_row(where, line)
 
 
-def _read_csv(name: str, data: bytes) -> Iterator[RawRow]:
+def _lines(data: bytes) -> Iterator[bytes]:
+    """The same as `data.split(b"\\n")`, one at a time."""
+    start, end = 0, 0
+    while end >= 0:
+        end = data.find(b"\n", start)
+        yield data[start:] if end < 0 else data[start:end]
+        start = end + 1
+
+
+def _json_row(where: str, line: bytes) -> RawRow:
     try:
-        text = data.decode("utf-8-sig")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidData(f"{name} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        return RawRow(where, line.decode("utf-8", "replace"), f"not UTF-8 at byte {error.start} of the line")
+    try:
+        # Of a key that stands there twice one value would be lost; NaN is no JSON.
+        return RawRow(where, json.loads(text, object_pairs_hook=once, parse_constant=no_constant))
+    except (ValueError, RecursionError) as error:
+        return RawRow(where, text, f"not JSON: {error}")
+
+
+def _read_csv(name: str, data: bytes, _most: int) -> Iterator[RawRow]:
+    csv.field_size_limit(MAX_ROW_BYTES)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""), strict=True)
     try:
         header = next(reader, [])
+        _refuse_twins(name, header)
         begin = reader.line_num + 1
         for cells in reader:
             where, begin = f"{name}:{begin}", reader.line_num + 1
@@ -113,19 +152,46 @@ def _read_csv(name: str, data: bytes) -> Iterator[RawRow]:
                 yield RawRow(where, {key: cell for key, cell in zip(header, cells, strict=True) if cell})
     except csv.Error as error:
         yield RawRow(f"{name}:{reader.line_num}", fault=f"not CSV: {error}; nothing after it was read")
+    except UnicodeDecodeError:
+        # The reader's own count begins anew with every piece that it decodes.
+        line = next(number for number, line in enumerate(_lines(data), start=1) if not _is_utf8(line))
+        raise InvalidData(f"{name}:{line} is not UTF-8: save the file as UTF-8") from None
 
 
-def _read_parquet(name: str, data: bytes) -> Iterator[RawRow]:
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _refuse_twins(name: str, columns: Sequence[str]) -> None:
+    """Of two columns of one name the values of one would be lost."""
+    if len(set(columns)) < len(columns):
+        twin = next(column for index, column in enumerate(columns) if column in columns[:index])
+        raise InvalidData(f"{name} has two columns {twin[:80]!r}: rename one, or leave it out")
+
+
+def _read_parquet(name: str, data: bytes, most: int) -> Iterator[RawRow]:
     import pyarrow
     from pyarrow import parquet
 
+    numbers, weight = itertools.count(1), 0
     try:
-        rows = parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        file = parquet.ParquetFile(pyarrow.BufferReader(data))
+        _refuse_twins(name, file.schema_arrow.names)
+        # Few bytes can stand for many rows, so what they unpack to is counted.
+        for batch in file.iter_batches(batch_size=256):
+            weight += batch.nbytes
+            if weight > most:
+                raise InvalidData(f"{name} unpacks to over {most:,} bytes: train on fewer rows")
+            for row in batch.to_pylist():
+                known = {key: value for key, value in row.items() if value is not None}
+                yield RawRow(f"{name} row {next(numbers)}", known)
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         # A damaged file is an OSError to Arrow; text in it that is no UTF-8 is found only row by row.
         raise InvalidData(f"{name} is not Parquet, or is damaged: {error}") from None
-    for number, row in enumerate(rows, start=1):
-        yield RawRow(f"{name} row {number}", {key: value for key, value in row.items() if value is not None})
 
 
 def _read_hub(name: str) -> Source:

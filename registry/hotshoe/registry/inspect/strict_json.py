@@ -9,7 +9,7 @@ from typing import Any
 def parse_object(data: bytes) -> dict[str, Any]:
     """Parse one JSON object; raise ValueError, and nothing else, for anything that is not exactly that."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=no_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):
@@ -17,7 +17,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's pairs as a dict; raise ValueError for a key that stands there twice."""
     # Readers disagree on which of two equal keys wins; what is checked must be what is used.
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -27,5 +28,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> float:
+def no_constant(name: str) -> float:
+    """Refuse NaN and Infinity, which Python reads and no other."""
     raise ValueError(f"{name} is no number")
