@@ -65,6 +65,7 @@ def judged(folder: Path, **changes: Any) -> Inspection:
         ("KASA", {"kasa_config": {"beta": 1e-4}}),
         ("ARROW", {"arrow_config": {"top_k": 3}}),
         ("MONTECLORA", {"monteclora_config": {"k": 1}}),
+        ("MEGATRON", {"megatron_config": {"k": 1}, "megatron_core": "antigravity"}),
         ("TRAINABLE_TOKENS", {"trainable_token_indices": [5]}),
         ("WRONG_TASK", {"task_type": "SEQ_CLS"}),
         ("RANK_TOO_HIGH", {"r": 513}),

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hotshoe.adapter.errors import BaseMismatch, InvalidConfig
+from hotshoe.adapter.errors import BaseMismatch, InvalidConfig, Unservable
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
 from hotshoe.registry.base import BaseModel
+from hotshoe.registry.inspect import inspect
 from hotshoe.train.config import TrainConfig
 
 
@@ -38,11 +39,22 @@ def fetch_parents(config: TrainConfig, parents: Parents | None, base: BaseModel)
 
 
 def fetch_parent(ref: AdapterRef, parents: Parents | None, base: BaseModel) -> Parent:
-    """Resolve and fetch a version; raise BaseMismatch where it was trained on another base."""
+    """Resolve and fetch a version.
+
+    Raises BaseMismatch where it was trained on another base, and Unservable where its files are not what an
+    adapter of this base can be: who published it may have inspected nothing, and PEFT builds what it is told.
+    """
     if parents is None:
         raise InvalidConfig(f"parent {ref}: name the registry that holds it (--registry)")
     version = parents.version(ref)
     manifest = parents.manifest(version)
     if manifest.base.digest != base.base.digest:
         raise BaseMismatch(f"parent {version} was trained on {manifest.base}, this run's base is {base.base}")
-    return Parent(version, manifest, parents.fetch(version))
+    folder = parents.fetch(version)
+    try:
+        inspect(folder, base.config).raise_for_errors()
+    except Unservable as error:
+        raise Unservable(
+            f"parent {version} cannot be trained on: {error.message}", details=error.details
+        ) from None
+    return Parent(version, manifest, folder)

@@ -50,6 +50,8 @@ _REFUSED_OPTIONS = {
     "kasa_config": ("KASA", "is KaSA, which changes the base's weights", _RESAVE),
     "arrow_config": ("ARROW", "routes between adapters (Arrow)", _RESAVE),
     "monteclora_config": ("MONTECLORA", "is MonteCLoRA", _RESAVE),
+    # PEFT imports whatever module megatron_core names, for everybody who trains on (tuners/lora/tp_layer.py).
+    "megatron_config": ("MEGATRON", "has PEFT import a module that it names", _RESAVE),
     "trainable_token_indices": (
         "TRAINABLE_TOKENS",
         "trains single tokens of the embedding",
@@ -63,7 +65,7 @@ _KNOWN_OPTIONS = frozenset(
         "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config",
         "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
         "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
-        "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core", "peft_type", "peft_version",
+        "lora_dropout", "lora_ga_config", "megatron_core", "peft_type", "peft_version",
         "qalora_group_size", "r", "rank_pattern", "revision", "target_modules", "target_parameters",
         "task_type", "use_rslora", "velora_config",
     }
