@@ -30,20 +30,22 @@ def long_run(base: Path, folder: Path, **training: Any) -> TrainConfig:
     return config(base, folder, data={"train": "train.jsonl"}, training=STEPS | training)
 
 
+@pytest.mark.parametrize("lora", [{}, {"init": "pissa"}, {"init": "olora", "rslora": True}], ids=str)
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
-    tiny_base: Path, folder: Path, tmp_path: Path
+    tiny_base: Path, folder: Path, tmp_path: Path, lora: dict[str, Any]
 ) -> None:
-    chosen = long_run(tiny_base, folder, checkpoint_every_steps=3, check_every_steps=2)
+    training = STEPS | {"checkpoint_every_steps": 3, "check_every_steps": 2}
+    tables = {"data": {"train": "train.jsonl"}, "training": training, "lora": lora}
+    chosen = config(tiny_base, folder, **tables)
     unbroken = train(chosen, out=tmp_path / "unbroken")
     out = tmp_path / "broken"
     raw = json.dumps(
         {
             "base": str(tiny_base),
-            "data": {"train": "train.jsonl"},
-            "training": STEPS | {"checkpoint_every_steps": 3, "check_every_steps": 2},
             "evaluation": {"metrics": ["exact"], "max_new_tokens": 12},
             "publish": {"as": "acme/router"},
         }
+        | tables
     )
     process = subprocess.Popen([sys.executable, "-c", RUN, raw, str(folder), str(out)])
     try:
