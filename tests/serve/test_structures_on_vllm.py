@@ -58,7 +58,8 @@ class Asker:
         times = [time.monotonic()]
         call = self._stub.StreamGenerate(pb.StreamGenerateRequest(generation=generation), timeout=120)
         with contextlib.suppress(grpc.aio.AioRpcError):
-            times.extend([time.monotonic() async for _ in call])
+            while await call.read() is not grpc.aio.EOF:
+                times.append(time.monotonic())
         return [*times, time.monotonic()], await call.code(), await call.details() or ""
 
     async def text(self, sampling: pb.Sampling) -> str:
