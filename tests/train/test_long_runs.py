@@ -121,20 +121,26 @@ def test_a_tracker_is_told_every_step_and_keeps_it(tiny_base: Path, folder: Path
     assert told.count(b"train/loss") == 3
 
 
+@pytest.mark.parametrize(
+    ("recipe", "held", "row"),
+    [
+        ("dpo", "pairs", {"chosen": "of March", "rejected": "of May"}),
+        ("kto", "rows", {"completion": "of March", "label": True}),
+    ],
+)
 def test_running_out_of_memory_says_which_knob_to_turn_and_the_knob_helps(
-    tiny_base: Path, tmp_path: Path
+    tiny_base: Path, tmp_path: Path, recipe: str, held: str, row: dict[str, Any]
 ) -> None:
-    # Room for the model and for a few pairs of 200 tokens, and not for what 100 of them leave behind.
-    pair = {"prompt": "rent " * 160, "chosen": "of March", "rejected": "of May"}
-    write(tmp_path / "train.jsonl", [pair] * 100)
+    # Room for the model and for a few rows of 200 tokens, and not for what 100 of them leave behind.
+    asked = {"prompt": "rent " * 160}
+    rows = [asked | row | ({"label": bool(number % 2)} if "label" in row else {}) for number in range(100)]
+    write(tmp_path / "train.jsonl", rows)
     training = {"steps": 1, "batch_rows": 100, "threads": 1}
-    raw = {"base": str(tiny_base), "recipe": "dpo", "data": {"train": "train.jsonl"}, "training": training}
-    room = 7 << 27
+    raw = {"base": str(tiny_base), "recipe": recipe, "data": {"train": "train.jsonl"}, "training": training}
+    room = 7 << (27 if recipe == "dpo" else 26)
     failed = run_with_room(room, raw, tmp_path, tmp_path / "out")
-    said = (
-        r"Refused: .*out of memory with 100 rows of up to \d+ tokens at once: set training\.recompute = true"
-    )
-    assert re.search(said, failed.stderr), failed.stderr
+    said = rf"out of memory with 100 {held} of up to \d+ tokens at once: set training\.recompute = true"
+    assert re.search(f"Refused: .*{said}", failed.stderr), failed.stderr
     assert failed.returncode == 1
     assert not (tmp_path / "out").exists()
     fewer = training | {"batch_rows": 2, "accumulate_batches": 50}

@@ -61,7 +61,9 @@ def _learn(lesson: Lesson) -> Score:
         ),
     )
     watch(trainer, lesson, [row.where for row in rankings])
-    with memory_explained("while the reward is trained: lower training.batch_rows"):
+    with memory_explained(
+        "while the reward is trained: set training.recompute = true, then lower training.batch_rows"
+    ):
         trainer.train()
     return _scorer(trainer.model.eval(), lesson)
 

@@ -14,10 +14,11 @@ from hotshoe.train.checks import checking
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.evaluate import mean_loss
 from hotshoe.train.lesson import Learned, Lesson
-from hotshoe.train.memory import memory_explained
+from hotshoe.train.memory import knobs, memory_explained
 from hotshoe.train.model import Model, trainable_parameters
 from hotshoe.train.processes import gathered, processes
 from hotshoe.train.progress import Progress
+from hotshoe.train.tokens import split_answer
 
 ENOUGH_TOKENS = 24
 """Learned tokens a step from which on the default rate is the full one (benchmarks.quality, task library)."""
@@ -105,7 +106,7 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
     if last is not None and _ended(last):
         # transformers would take one step more before it asks whether it should (Trainer._run_epoch).
         trainer._run_epoch = lambda **_: None
-    with memory_explained(_advice(lesson)):
+    with memory_explained(knobs(lesson.config, lesson.batch, longest=_longest(lesson))):
         trainer.train(resume_from_checkpoint=last)
     weights = gathered(trainer, processes())
     best = check.best() if check else None
@@ -144,15 +145,13 @@ def drop_reference(model: Model) -> None:
         model.delete_adapter("ref")
 
 
-def _advice(lesson: Lesson) -> str:
-    training = lesson.config.training
-    longest = max((len(row.ids) for row in lesson.data.train.sequences), default=0)
-    recompute = "" if training.recompute else "set training.recompute = true, then "
-    return (
-        f"with {lesson.batch.rows} rows of up to {longest} tokens at once: {recompute}halve "
-        "training.batch_rows and double training.accumulate_batches (the same steps), then lower "
-        'lora.last_layers, then set quantize = "nf4"'
-    )
+def _longest(lesson: Lesson) -> int:
+    """Tokens of the longest sequence that a step may hold, answers yet to be drawn among them."""
+    rows = lesson.data.train.sequences
+    if lesson.config.recipe == "rlhf":
+        asked = max(len(split_answer(row)[0]) for row in rows)
+        return asked + lesson.config.evaluation.max_new_tokens
+    return max(len(row.ids) for row in rows)
 
 
 def _lora_plus(trainer: Any, lesson: Lesson) -> Any:
