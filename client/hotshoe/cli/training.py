@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hotshoe.cli.outcome import best, print_outcome
 from hotshoe.cli.verb import (
     ActorOption,
     JsonOption,
     RegistryOption,
     default_actor,
     print_json,
-    print_table,
-    printable,
     require,
     verb,
 )
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
     from hotshoe.adapter.version import Version
     from hotshoe.registry import Registry
     from hotshoe.train.config import TrainConfig
-    from hotshoe.train.result import Sample, TrainResult
+    from hotshoe.train.result import TrainResult
     from hotshoe.train.sweep import Trial
-
-_SAMPLES, _NOTES, _LINE = 2, 4, 96
 
 
 @verb
@@ -80,21 +77,12 @@ def train(
     A run whose config has training.checkpoint_every_steps goes on where it was if it is started again.
     """
     require("torch", "transformers", "peft", "trl", "datasets", "accelerate", extra="train")
-    from hotshoe.adapter.errors import InvalidConfig
     from hotshoe.registry import open_registry
     from hotshoe.train.config import TrainConfig
-    from hotshoe.train.sweep import PAGE, Trial, compare, parse_grid
-    from hotshoe.train.sweep import sweep as run_sweep
 
-    if more and not sweep:
-        raise InvalidConfig(f"{' '.join(more)} follows no --sweep: override a key with --set KEY=VALUE")
-    grid = [*(sweep or ()), *(more or ())]
-    fixed = _overrides(changes or [])
+    fixed, grid = _overrides(changes or []), _grid(sweep, more)
     chosen = TrainConfig.read(config, fixed)
-    if publish and chosen.adapter is None:
-        raise InvalidConfig(f'{config} names no adapter to publish: add [publish] as = "org/name"')
-    if grid and (plan or if_changed):
-        raise InvalidConfig(f"{'--plan' if plan else '--if-changed'} is about one run: leave --sweep out")
+    _refuse_contradictions(config, chosen, grid, publish=publish, plan=plan, if_changed=if_changed)
     if plan:
         _print_plan(chosen, registry, skip_bad=skip_bad, as_json=as_json)
         return
@@ -104,27 +92,54 @@ def train(
             _print_unchanged(same, as_json=as_json)
             return
         with _training(opened, skip_bad=skip_bad) as run:
-            if grid:
-                trials = run_sweep(config, parse_grid(grid), run, folder, fixed)
-            else:
-                trials = [Trial({}, run(chosen, folder))]
-        result, version = trials[0].result, None
-        assert result is not None
+            trials = _trials(config, chosen, grid, fixed, folder, run)
+        version = None
         if publish and chosen.adapter is not None:
             version = opened.publish(
-                result.folder, chosen.adapter, actor=actor or default_actor(), message=message
+                best(trials).folder, chosen.adapter, actor=actor or default_actor(), message=message
             )
-    told = str(version) if version else None
-    if as_json:
-        print_json(
-            _result_json(result) | {"version": told} | ({"trials": _trials_json(trials)} if grid else {})
-        )
-        return
-    if grid:
-        heads, rows = compare(trials)
-        print_table(f"trials: {len(trials)}, the best first", heads, rows)
-        typer.echo(f"compared in {folder / PAGE}")
-    _print_result(result, chosen, told)
+    print_outcome(trials, chosen, version, folder if grid else None, as_json=as_json)
+
+
+def _grid(sweep: list[str] | None, more: list[str] | None) -> Mapping[str, Sequence[str]]:
+    from hotshoe.adapter.errors import InvalidConfig
+    from hotshoe.train.sweep import parse_grid
+
+    if more and not sweep:
+        raise InvalidConfig(f"{' '.join(more)} follows no --sweep: override a key with --set KEY=VALUE")
+    return parse_grid([*(sweep or ()), *(more or ())])
+
+
+def _refuse_contradictions(
+    config: Path,
+    chosen: TrainConfig,
+    grid: Mapping[str, Sequence[str]],
+    *,
+    publish: bool,
+    plan: bool,
+    if_changed: bool,
+) -> None:
+    from hotshoe.adapter.errors import InvalidConfig
+
+    if publish and chosen.adapter is None:
+        raise InvalidConfig(f'{config} names no adapter to publish: add [publish] as = "org/name"')
+    if grid and (plan or if_changed):
+        raise InvalidConfig(f"{'--plan' if plan else '--if-changed'} is about one run: leave --sweep out")
+
+
+def _trials(
+    config: Path,
+    chosen: TrainConfig,
+    grid: Mapping[str, Sequence[str]],
+    fixed: Mapping[str, str],
+    folder: Path,
+    run: Callable[[TrainConfig, Path], TrainResult],
+) -> list[Trial]:
+    """Every combination of the grid, the best first; without one, the run that was chosen."""
+    from hotshoe.train.sweep import Trial
+    from hotshoe.train.sweep import sweep as run_sweep
+
+    return run_sweep(config, grid, run, folder, fixed) if grid else [Trial({}, run(chosen, folder))]
 
 
 @contextmanager
@@ -193,66 +208,3 @@ def _overrides(changes: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"{change!r} is not KEY=VALUE", param_hint="--set")
         pairs[key.strip()] = value.strip()
     return pairs
-
-
-def _result_json(result: TrainResult) -> dict[str, Any]:
-    from hotshoe.train.advice import advice
-
-    return {
-        "folder": result.folder,
-        "metric": result.main,
-        "base": result.base,
-        "adapter": result.adapter,
-        "steps": result.steps,
-        "loss": result.losses[-1] if result.losses else None,
-        "gates": [gate.facts() for gate in result.gates],
-        "advice": list(advice(result)),
-        "seconds": round(result.seconds, 1),
-    }
-
-
-def _trials_json(trials: list[Trial]) -> list[dict[str, Any]]:
-    return [
-        {
-            "changes": trial.changes,
-            "folder": trial.result and trial.result.folder,
-            "adapter": trial.result and trial.result.adapter,
-            "failure": trial.failure or None,
-        }
-        for trial in trials
-    ]
-
-
-def _print_result(result: TrainResult, config: TrainConfig, version: str | None) -> None:
-    from hotshoe.cli.reporting import print_figures, print_gates
-    from hotshoe.train.advice import advice
-
-    print_figures("held-out rows", result.figures, result.main)
-    print_gates([gate.facts() for gate in result.gates])
-    for sentence in advice(result):
-        typer.echo(f"advice: {printable(sentence)}")
-    for note in result.notes[:_NOTES]:
-        typer.echo(f"{note.code.lower()}: {printable(str(note))}")
-    if len(result.notes) > _NOTES:
-        typer.echo(f"and {len(result.notes) - _NOTES} more notes on the rows, in the report")
-    for sample in result.samples[:_SAMPLES]:
-        typer.echo(_side_by_side(sample))
-    typer.echo(f"{result.steps} steps in {result.seconds:.0f} s -> {result.folder}")
-    typer.echo(f"report: {result.report}")
-    if version:
-        typer.echo(f"published {version}")
-    else:
-        name = config.adapter or "org/name"
-        typer.echo(f"next: hotshoe publish {result.folder} --as {name}")
-
-
-def _side_by_side(sample: Sample) -> str:
-    """A held-out question with what was expected and answered, a line each, cut to the terminal's width."""
-    lines = {"asked": sample.prompt, "expected": sample.expected, **sample.answers}
-    shown = (f"  {name:9} {_one_line(text)}" for name, text in lines.items())
-    return "\n".join([sample.where, *shown])
-
-
-def _one_line(text: str) -> str:
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= _LINE else f"{line[: _LINE - 3]}..."
