@@ -82,14 +82,14 @@ async def test_an_answer_that_made_room_comes_back_when_its_structure_knows_what
 ) -> None:
     grammar = 'root ::= "ab" root | "."'
     sampling = Sampling(temperature=0, max_tokens=60, ignore_eos=True, structure=Grammar(grammar))
+    before, others = preemptions(), structures()
     whole = await tokens(small_engine, PROMPT, sampling=sampling)
-    before, idle = preemptions(), {each.pid for each in structures()}
+    (process,) = set(structures()) - set(others)
 
     long = [asyncio.ensure_future(tokens(small_engine, PROMPT, sampling=LONG)) for _ in range(2)]
     await asyncio.sleep(0.05)
     stream = small_engine.generate("preempted", small_engine.encode_text(PROMPT), sampling, None)
     found = [token for _ in range(4) for token in (await anext(stream)).token_ids]
-    (process,) = (each for each in structures() if each.pid in idle)
     process.suspend()
     try:
         await asyncio.wait(long)  # They take its room, and leave it again.

@@ -53,5 +53,8 @@ SLOW_ANSWER_SECONDS = 1.0
 FIRST_NICENESS = 5
 SLOW_NICENESS = 19
 
+PROMPT_SECONDS = 0.001
+"""Of the processor's time. Answers that are known within that are told of together."""
+
 MESSAGE_BYTES = 128 << 10
-"""The largest message between engine and process: a mask, a bit for each token of the vocabulary."""
+"""The largest packet between engine and process: a mask, a bit for each token of the vocabulary, or more."""

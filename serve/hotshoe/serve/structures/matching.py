@@ -11,8 +11,11 @@ import numpy as np
 import xgrammar
 
 from hotshoe.serve.structures import messages
-from hotshoe.serve.structures.limits import MESSAGE_BYTES
-from hotshoe.serve.structures.messages import Accept, Close, Compile, Open
+from hotshoe.serve.structures.limits import MESSAGE_BYTES, PROMPT_SECONDS
+from hotshoe.serve.structures.messages import Accept, Close, Compile, Open, together
+
+_HEAD_BYTES = 64
+"""More than a mask's message has beside its bits."""
 
 
 def tokenizer_info(serialized: str) -> Any:
@@ -27,38 +30,68 @@ def serve(channel: socket.socket, info: Any) -> None:
     too, or this process's end.
     """
     own = os.pidfd_open(os.getpid())
-    socket.send_fds(channel, [messages.HERE], [own])
+    socket.send_fds(channel, [together([messages.HERE])], [own])
     os.close(own)
-    compiled: Any = None
-    matchers: dict[int, Any] = {}
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 1)
-        if not data:
-            return
-        match messages.read(data):
-            case Compile(kind):
-                try:
-                    compiled = _compiled(info, kind, _text(descriptors[0]))
-                    _ensure_beginning(compiled, info.vocab_size)
-                except Exception as error:
-                    channel.send(messages.refused(str(error)))
-                else:
-                    channel.send(messages.COMPILED)
+    first, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 1)
+    if not first:
+        return
+    try:
+        compiled = _compiled(info, Compile.read(first).kind, _text(descriptors[0]))
+        _ensure_beginning(compiled, info.vocab_size)
+    except Exception as error:
+        channel.send(together([messages.refused(str(error))]))
+    else:
+        channel.send(together([messages.COMPILED]))
+        _follow(channel, compiled, info.vocab_size)
+
+
+def _follow(channel: socket.socket, compiled: Any, vocabulary: int) -> None:
+    following = _Following(compiled, vocabulary)
+    buffer = memoryview(bytearray(MESSAGE_BYTES))
+    at_once = max(1, MESSAGE_BYTES // (vocabulary // 8 + _HEAD_BYTES))
+    while size := channel.recv_into(buffer):
+        said: list[bytes] = []
+        began = time.process_time()
+        for message in messages.apart(buffer[:size]):
+            said.extend(following.answers(messages.read(message)))
+            # What took long is told of before more is done: how long it is silent tells on a structure.
+            if len(said) == at_once or (said and time.process_time() - began > PROMPT_SECONDS):
+                channel.send(together(said))
+                said.clear()
+                began = time.process_time()
+        if said:
+            channel.send(together(said))
+
+
+class _Following:
+    """The answers that go through a structure, by number."""
+
+    def __init__(self, compiled: Any, vocabulary: int) -> None:
+        self._compiled = compiled
+        self._vocabulary = vocabulary
+        self._matchers: dict[int, Any] = {}
+
+    def answers(self, message: Open | Accept | Close) -> list[bytes]:
+        """What there is to say to it: one message, or none."""
+        match message:
             case Open(number, stops):
-                matchers[number] = xgrammar.GrammarMatcher(
-                    compiled, override_stop_tokens=list(stops) or None, max_rollback_tokens=0
+                matcher = self._matchers[number] = xgrammar.GrammarMatcher(
+                    self._compiled, override_stop_tokens=list(stops) or None, max_rollback_tokens=0
                 )
-                channel.send(messages.mask(number, 0.0, _next(matchers[number], info.vocab_size)))
+                return [messages.mask(number, 0.0, _next(matcher, self._vocabulary))]
             case Accept(number, tokens):
-                began, matcher = time.process_time(), matchers[number]
-                # One that must not end goes on with anything after the structure's end, as with vLLM's own.
-                if all(matcher.is_terminated() or matcher.accept_token(token) for token in tokens):
-                    bits = _next(matcher, info.vocab_size)
-                    channel.send(messages.mask(number, time.process_time() - began, bits))
-                else:
-                    channel.send(messages.rejected(number))
+                return [self._accepted(number, tokens)]
             case Close(number):
-                matchers.pop(number, None)
+                self._matchers.pop(number, None)
+        return []
+
+    def _accepted(self, number: int, tokens: tuple[int, ...]) -> bytes:
+        began, matcher = time.process_time(), self._matchers[number]
+        # One that must not end goes on with anything after the structure's end, as with vLLM's own.
+        if all(matcher.is_terminated() or matcher.accept_token(token) for token in tokens):
+            bits = _next(matcher, self._vocabulary)
+            return messages.mask(number, time.process_time() - began, bits)
+        return messages.rejected(number)
 
 
 def _compiled(info: Any, kind: str, text: str) -> Any:

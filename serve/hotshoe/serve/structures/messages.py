@@ -1,8 +1,9 @@
-"""What the engine's process and a structure's process say to each other: one message a packet."""
+"""What the engine's process and a structure's process say to each other, several messages to a packet."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 LENGTH_BYTES = 8
@@ -22,6 +23,7 @@ _ENDED = b"e"
 _REJECTED = b"x"
 _NUMBER = struct.Struct(">Q")
 _TOLD = struct.Struct(">Qd")
+_LENGTH = struct.Struct(">I")
 _LONGEST_ERROR = 2000
 
 
@@ -35,7 +37,12 @@ class Compile:
     kind: str
 
     def packed(self) -> bytes:
-        return b"C" + self.kind.encode()
+        return self.kind.encode()
+
+    @classmethod
+    def read(cls, data: bytes) -> Compile:
+        """What the engine's process says first."""
+        return cls(data.decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +103,22 @@ class Refused:
     why: str
 
 
-def read(data: bytes) -> Compile | Open | Accept | Close:
-    """What the engine's process says."""
-    if data[:1] == b"C":
-        return Compile(data[1:].decode())
+def together(messages: Iterable[bytes]) -> bytes:
+    """One packet. Sending and waking up for it costs more than a message does to make."""
+    return b"".join(part for each in messages for part in (_LENGTH.pack(len(each)), each))
+
+
+def apart(packet: memoryview) -> Iterator[bytes]:
+    """The messages of a packet."""
+    at = 0
+    while at < len(packet):
+        (length,) = _LENGTH.unpack_from(packet, at)
+        at += _LENGTH.size + length
+        yield bytes(packet[at - length : at])
+
+
+def read(data: bytes) -> Open | Accept | Close:
+    """What the engine's process says then."""
     (number,) = _NUMBER.unpack_from(data, 1)
     rest = data[1 + _NUMBER.size :]
     if data[:1] == b"X":

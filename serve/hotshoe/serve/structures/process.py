@@ -30,6 +30,9 @@ from hotshoe.serve.structures.wanted import Wanted
 
 _numbers = itertools.count(1)
 
+_SENT_TOGETHER = 64
+"""Messages of a token each. Those that begin an answer may be longer, but no step begins as many."""
+
 _NEXT_STEPS = "give a simpler structure"
 
 
@@ -118,6 +121,8 @@ class Process:
         self._heard_at = time.monotonic()
         self._look_at = 0.0
         self._unanswered = 1
+        # A new one for each message would cost more than the message.
+        self._buffer = memoryview(bytearray(MESSAGE_BYTES))
         self._unsent: deque[bytes] = deque()
         self._worked_before: float | None = 0.0
         self._channel = channel
@@ -139,34 +144,38 @@ class Process:
         self.say(message)
 
     def say(self, message: bytes) -> None:
-        """Send it, now or when the process has room for more: it holds some hundred that it has not read."""
+        """Send it with the next `send`: with all that is said until then."""
         if self.fault is None:
             self._unsent.append(message)
-            self._send()
+
+    def send(self) -> None:
+        """Send what was said, or as much of it as the process has room for."""
+        with contextlib.suppress(OSError):  # It is full, or gone; that it is gone is heard.
+            while self._unsent and self.fault is None:
+                some = [*itertools.islice(self._unsent, _SENT_TOGETHER)]
+                self._channel.send(messages.together(some))
+                for _ in some:
+                    self._unsent.popleft()
 
     def listen(self) -> None:
         """Take in what it said, and end it if it takes too long."""
-        self._send()
+        self.send()
         while self.fault is None:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 1)
+                data = self._received()
             except BlockingIOError:
                 break
             except OSError:
-                data, descriptors = b"", []
+                data = b""
             if not data:
                 self.end(
                     f"the structure takes more than {MEMORY_BYTES >> 20} MiB of memory, or is nested too "
-                    f"deeply: {_NEXT_STEPS}"
+                    f"deeply: {_NEXT_STEPS}",
+                    blame=self.waiting(),  # One that was at nothing was ended by somebody else.
                 )
                 return
-            if descriptors:
-                self._handle = descriptors[0]
-            if data != messages.HERE:
-                self._unanswered -= 1
-                self._worked_before = None
-                self._heard_at = time.monotonic()
-            self._hear(data)
+            for message in messages.apart(memoryview(data)):
+                self._hear(message)
         if self.fault is None:
             self._judge(time.monotonic())
 
@@ -189,14 +198,20 @@ class Process:
         """Of the channel, to wait for."""
         return self._channel.fileno()
 
-    def _send(self) -> None:
-        with contextlib.suppress(OSError):  # It is full, or gone; that it is gone is heard.
-            while self._unsent and self.fault is None:
-                self._channel.send(self._unsent[0])
-                self._unsent.popleft()
+    def _received(self) -> bytes:
+        if self._handle is None:  # It comes with the first message.
+            data, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 1)
+            self._handle = next(iter(descriptors), None)
+            return data
+        return bytes(self._buffer[: self._channel.recv_into(self._buffer)])
 
-    def _hear(self, data: bytes) -> None:
-        match messages.answer(data):
+    def _hear(self, message: bytes) -> None:
+        if message == messages.HERE:
+            return
+        self._unanswered -= 1
+        self._worked_before = None
+        self._heard_at = time.monotonic()
+        match messages.answer(message):
             case Mask(number, seconds, bits):
                 self.prompt = seconds < GRACE_SECONDS
                 if (follower := self.followers.get(number)) is not None:

@@ -172,6 +172,12 @@ class Processes:
             follower.accept(tokens)
             return True
 
+    def send(self) -> None:
+        """Have all processes work at what was accepted; `ready` sends only what its own waits for."""
+        with self._lock:
+            for each in self._processes.values():
+                each.send()
+
     def close_follower(self, follower: Follower) -> None:
         """The answer has ended."""
         with self._lock:
@@ -210,8 +216,7 @@ class Processes:
             passed, self._looked_at = min(now - self._looked_at, GAP_SECONDS), now
             for key, process in [*self._processes.items()]:
                 process.unasked_seconds = 0.0 if process.followers else process.unasked_seconds + passed
-                if process.waiting():
-                    process.listen()
+                process.listen()
                 if process.fault is not None:
                     self._forget(key, process.fault)
                 elif process.unasked_seconds > (IDLE_SECONDS if process.compiled else ABANDONED_SECONDS):

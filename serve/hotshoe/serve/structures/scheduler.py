@@ -61,6 +61,7 @@ class _Patient:
 
     def _sit_out(self) -> None:
         """Take out of the next step who does not know what may come in it."""
+        self._processes.send()
         until = time.monotonic() + GRACE_SECONDS
         for request in self.running:
             follower = _follower(request)
