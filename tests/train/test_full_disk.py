@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.full_disk import no_file_grows_beyond
-from support.routing import config
+from support.routing import config, rows, write
 
 from hotshoe.adapter.errors import Refused
 from hotshoe.train.config import TrainConfig
@@ -75,6 +75,46 @@ def test_a_checkpoint_that_finds_no_room_is_told_and_the_last_one_goes_on(
     assert resumed.losses == unbroken.losses
     assert resumed.manifest == unbroken.manifest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "unbroken"]
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "pretrain": {"data": {"train": "train.jsonl", "max_tokens": 64}},
+    "dpo": {},
+    "dpo from pissa": {"lora": {"init": "pissa"}},
+    "kto": {},
+    "rlhf": {"reward": {"function": "score.py:score", "answers": 2}},
+}
+
+
+@pytest.mark.parametrize("run", RECIPES)
+def test_every_recipe_goes_on_with_the_losses_that_it_would_have_had(
+    tiny_base: Path, tmp_path: Path, run: str
+) -> None:
+    recipe = run.split()[0]
+    write(tmp_path / "train.jsonl", [_row(recipe, number, row) for number, row in enumerate(rows(1, 24))])
+    (tmp_path / "score.py").write_text("def score(question, answer, expected): return len(answer) % 7\n")
+    training = STEPS | {"steps": 6, "checkpoint_every_steps": 2}
+    evaluation = {"max_new_tokens": 8, "forgetting": False}
+    tables = {"data": {"train": "train.jsonl"}, "training": training, "evaluation": evaluation}
+    chosen = config(tiny_base, tmp_path, recipe=recipe, **(tables | RECIPES[run]))
+    assert "goes on after step 2" in run_on_a_full_disk(chosen, tmp_path / "out", 3, 100_000)
+    unbroken, resumed = (train(chosen, out=tmp_path / name) for name in ("unbroken", "out"))
+    assert len(set(unbroken.losses)) > 3
+    assert resumed.losses == unbroken.losses
+    assert resumed.rewards == unbroken.rewards
+    assert resumed.manifest == unbroken.manifest
+
+
+def _row(recipe: str, number: int, row: dict[str, str]) -> dict[str, Any]:
+    asked, answer = row["input"], row["output"]
+    match recipe:
+        case "pretrain":
+            return {"text": f"{asked} {answer} " * 4}
+        case "dpo":
+            return {"input": asked, "chosen": answer, "rejected": f"not {answer}"}
+        case "kto":
+            return {"input": asked, "completion": answer, "label": bool(number % 2)}
+    return {"input": asked}
 
 
 EARLY = {"schedule": "constant", "warmup_share": 0.0, "check_every_steps": 1, "patience_checks": 1}

@@ -57,6 +57,23 @@ def test_a_plain_adapter_says_what_the_one_it_was_made_of_said(
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_a_copy_of_its_beginning_takes_nothing_out_of_the_base_again(
+    tiny_base: Path, folder: Path, init: str
+) -> None:
+    import torch
+
+    with quiet(), torch.inference_mode():
+        from hotshoe.train.model import begin_adapter, load_base
+
+        ids = torch.arange(5, 45)[None]
+        model = begin_adapter(load_base(tiny_base, CPU), config(tiny_base, folder, lora={"init": init}), ())
+        before = model.eval()(input_ids=ids).logits
+        # As trl's trainers of preferences do, which hold the policy to it.
+        model.add_adapter("ref", model.peft_config["default"])
+        assert torch.equal(model.eval()(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
 def test_a_run_from_it_learns_and_serves_at_twice_the_rank(
     tiny_base: Path, folder: Path, tmp_path: Path, init: str
 ) -> None:

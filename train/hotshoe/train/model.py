@@ -125,7 +125,11 @@ def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None 
         init_lora_weights=True if lora.init == "default" else lora.init,
         layers_to_transform=_last_layers(model, lora.last_layers),
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    # It has begun. Whoever copies the adapter by its config, as trl does for a reference, must not take
+    # another beginning out of the base's weights.
+    config.init_lora_weights = True
+    return adapted
 
 
 def begin_adapter(model: Model, config: TrainConfig, parents: Sequence[Parent]) -> Model:

@@ -103,9 +103,8 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
     if lesson.config.training.lora_plus_ratio is not None:
         trainer.optimizer = _lora_plus(trainer, lesson)
     last = _last_checkpoint(lesson.scratch)
-    if last is not None and _ended(last):
-        # transformers would take one step more before it asks whether it should (Trainer._run_epoch).
-        trainer._run_epoch = lambda **_: None
+    if last is not None:
+        _restore(trainer, lesson.model, Path(last))
     with memory_explained(knobs(lesson.config, lesson.batch, longest=_longest(lesson))):
         trainer.train(resume_from_checkpoint=last)
     weights = gathered(trainer, processes())
@@ -246,7 +245,15 @@ def _last_checkpoint(folder: Path) -> str | None:
     return str(whole[max(whole)]) if whole else None
 
 
-def _ended(checkpoint: str) -> bool:
-    """Was this checkpoint written after the last step, whether all were taken or an early end was told?"""
-    state = json.loads((Path(checkpoint) / "trainer_state.json").read_bytes())
-    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
+def _restore(trainer: Any, model: Model, checkpoint: Path) -> None:
+    """Do for a run that goes on what transformers does not."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    if "ref" in model.peft_config:
+        # Beside a reference it reads that one alone (Trainer._load_from_checkpoint): the policy would begin anew.
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    state = json.loads((checkpoint / "trainer_state.json").read_bytes())
+    if state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]:
+        # All steps were taken, or an early end was told; it would take one more before it asks (_run_epoch).
+        trainer._run_epoch = lambda **_: None
