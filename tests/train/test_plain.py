@@ -73,6 +73,21 @@ def test_a_copy_of_its_beginning_takes_nothing_out_of_the_base_again(
         assert torch.equal(model.eval()(input_ids=ids).logits, before)
 
 
+@pytest.mark.parametrize(("init", "share"), [("pissa", 0.3), ("olora", 0.1)])
+def test_its_default_rate_is_lower_and_learns(
+    tiny_base: Path, folder: Path, tmp_path: Path, init: str, share: float
+) -> None:
+    training = {"steps": 40, "batch_rows": 8, "threads": 1}
+    plain, chosen = (
+        config(tiny_base, folder, lora={"init": i}, training=training) for i in ("default", init)
+    )
+    result = train(chosen, out=tmp_path / "out")
+    rate = result.manifest.training["learning_rate"]
+    assert rate == pytest.approx(share * plan(plain).learning_rate)
+    assert result.losses[-1] < result.losses[0] / 2
+    assert result.adapter["loss"] < result.base["loss"] / 2
+
+
 @pytest.mark.parametrize("init", ["pissa", "olora"])
 def test_a_run_from_it_learns_and_serves_at_twice_the_rank(
     tiny_base: Path, folder: Path, tmp_path: Path, init: str

@@ -23,6 +23,9 @@ from hotshoe.train.tokens import split_answer
 ENOUGH_TOKENS = 24
 """Learned tokens a step from which on the default rate is the full one (benchmarks.quality, task library)."""
 
+_SHARES = {"pissa": 0.3, "olora": 0.1}
+"""Of the default rate: what begins with the base's largest parts moves it far (docs/training.md)."""
+
 _PATIENCE_SECONDS = 6 * 3600
 
 
@@ -47,6 +50,7 @@ def learning_rate(config: TrainConfig, hidden_size: int, learned: float) -> floa
         # rate they turn the base into another model before they are learned any better.
         rows = config.training.batch_rows * config.training.accumulate_batches * processes().count
         share = min(learned * rows / ENOUGH_TOKENS, 1.0)
+    share *= _SHARES.get(config.lora.init, 1.0)
     return config.training.learning_rate or share * default_learning_rate(hidden_size)
 
 
@@ -251,7 +255,7 @@ def _restore(trainer: Any, model: Model, checkpoint: Path) -> None:
     from safetensors.torch import load_file
 
     if "ref" in model.peft_config:
-        # Beside a reference it reads that one alone (Trainer._load_from_checkpoint): the policy would begin anew.
+        # Beside a reference it reads that alone (Trainer._load_from_checkpoint); the policy would begin anew.
         set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
     state = json.loads((checkpoint / "trainer_state.json").read_bytes())
     if state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]:
