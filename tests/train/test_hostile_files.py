@@ -257,6 +257,30 @@ def test_a_config_that_is_none_is_refused_at_once(tmp_path: Path, name: str) -> 
     assert len(refused.value.message) < 10_000
 
 
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ('train = "loop.jsonl"', r"data\.train: there is no file .*loop\.jsonl \(Too many levels"),
+        (f'train = "{"x" * 10_000}"', r"data\.train: there is no file .*\(File name too long\)"),
+        ('train = "a\\u0000b"', r"data\.train: there is no file .*\(embedded null byte\)"),
+        ('train = "."\n[evaluation]\nschemas = {a = "pipe"}', r"evaluation\.schemas\.a: .*pipe is no file"),
+        (
+            'train = "."\n[evaluation]\nfunctions = {a = "pipe.py:f"}',
+            r"evaluation\.functions\.a: .*pipe\.py is no file",
+        ),
+    ],
+    ids=["a link to itself", "a long name", "a NUL byte", "a pipe of a schema", "a pipe of code"],
+)
+def test_a_place_that_is_none_is_refused_with_its_key(tmp_path: Path, tables: str, said: str) -> None:
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "train.toml").write_text(f'base = "b"\n[data]\n{tables}\n')
+    with pytest.raises(InvalidConfig, match=said) as refused:
+        TrainConfig.read(tmp_path / "train.toml")
+    assert len(refused.value.message) < 1_000
+
+
 def test_a_config_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "train.toml")
     with pytest.raises(InvalidConfig, match="is not readable: it is no file"):

@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 
 from hotshoe.train.sources import check_hub, is_hub
 
+_MAX_SHOWN = 200
+
 
 class Section(BaseModel):
     """A table of the file: frozen, and no key that is not declared."""
@@ -27,8 +29,22 @@ def rooted(name: str, info: ValidationInfo) -> Path:
 
 def _existing(value: Any, info: ValidationInfo) -> Path:
     path = rooted(str(value), info)
-    if not path.exists():
-        raise ValueError(f"there is no file {path}")
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"there is no file {str(path)[:_MAX_SHOWN]} ({_why(error)})") from None
+    return path
+
+
+def _why(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)
+
+
+def _file(value: Any, info: ValidationInfo) -> Path:
+    path = _existing(value, info)
+    if not path.is_file():
+        # A pipe would be waited for.
+        raise ValueError(f"{path} is no file")
     return path
 
 
@@ -40,7 +56,7 @@ def _function(value: Any, info: ValidationInfo) -> str:
     file, _, name = str(value).rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         raise ValueError(f"{value!r} must be FILE.py:NAME")
-    return f"{_existing(file, info)}:{name}"
+    return f"{_file(file, info)}:{name}"
 
 
 def _shown(value: Path | str) -> str:
@@ -52,7 +68,7 @@ def _function_shown(value: str) -> str:
     return f"{Path(file).name}:{name}"
 
 
-File = Annotated[Path, BeforeValidator(_existing), PlainSerializer(_shown, when_used="json")]
+File = Annotated[Path, BeforeValidator(_file), PlainSerializer(_shown, when_used="json")]
 """A file that is there."""
 
 Place = Annotated[Path | str, BeforeValidator(_place), PlainSerializer(_shown, when_used="json")]
