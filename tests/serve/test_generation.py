@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any, ClassVar
 
 import pytest
 from support.recorder import Recorder, Shelves, until_idle, version
@@ -17,9 +18,10 @@ from hotshoe.serve.admission import Admission
 from hotshoe.serve.echo_engine import EchoEngine
 from hotshoe.serve.engine import EngineAdapter, EngineChunk
 from hotshoe.serve.fairness import FairQueue
-from hotshoe.serve.generation import Generation
+from hotshoe.serve.generation import Caller, Generation
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.prompts import Prompts
+from hotshoe.serve.tenants import Tenant
 from hotshoe.wire.values import (
     Chat,
     Completion,
@@ -184,6 +186,26 @@ async def test_an_engine_that_dies_during_an_answer_gives_the_adapter_back() -> 
     with pytest.raises(EngineUnavailable):
         await anext(stream)
     assert parts.pool.leases(SUPPORT) == 0
+
+
+class Told(Recorder):
+    """Notes down who it is told asks."""
+
+    tenants: ClassVar[list[str]] = []
+
+    def generate(self, *arguments: Any, tenant: str = "", **named: Any) -> AsyncGenerator[EngineChunk, None]:
+        self.tenants.append(tenant)
+        return super().generate(*arguments, tenant=tenant, **named)
+
+
+async def test_the_engine_is_told_whose_request_it_is() -> None:
+    parts = Parts(Told())
+    stream = parts.generation.stream(
+        GenerateRequest(Text("hi"), None), request_id="r", caller=Caller(tenant=Tenant(name="acme"))
+    )
+    async for _ in stream:
+        pass
+    assert Told.tenants == ["acme"]
 
 
 class Silent(Recorder):
