@@ -43,6 +43,24 @@ def test_a_run_with_a_parent_begins_where_the_parent_ended(
     assert registry.publish(second.folder, ROUTER).number == 2
 
 
+def test_a_parent_sits_the_exam_beside_base_and_adapter_where_it_is_asked_to(
+    registry: Registry, result: TrainResult, tiny_base: Path, folder: Path, tmp_path: Path
+) -> None:
+    training = {"steps": 2, "batch_rows": 4, "learning_rate": 1e-3, "threads": 1}
+    chosen = config(
+        tiny_base, folder, parent="acme/router@prod", training=training, gates=["loss <= parent + 0.1"]
+    )
+    second = train(chosen, out=tmp_path / "v2", parents=registry)
+    assert second.figures["parent"]["loss"] == pytest.approx(result.adapter["loss"], rel=1e-3)
+    assert second.figures["parent"]["exact"] == result.adapter["exact"]
+    assert second.samples[0].answers.keys() == {"base", "parent", "adapter"}
+    (gate,) = second.gates
+    assert (gate.passed, gate.facts()["limit"]) == (
+        True,
+        pytest.approx(second.figures["parent"]["loss"] + 0.1),
+    )
+
+
 def test_a_parent_that_the_registry_lacks_is_refused(
     registry: Registry, tiny_base: Path, folder: Path, tmp_path: Path
 ) -> None:
