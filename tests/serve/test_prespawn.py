@@ -6,15 +6,17 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from support.processes import runs
 
-from hotshoe.serve.prespawn import CORE, Prespawned
+from hotshoe.serve.prespawn import CORE, Prespawned, prespawned
 from hotshoe.serve.vllm_config import environment
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -50,7 +52,7 @@ def run(early: Prespawned, name: str, target: Any, *arguments: Any) -> int:
 
 
 def test_it_becomes_the_engines_process_in_the_environment_of_that_moment(
-    early: Prespawned, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    early: Prespawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAID_LATE", "yes")
     out = tmp_path / "out"
@@ -61,16 +63,33 @@ def test_it_becomes_the_engines_process_in_the_environment_of_that_moment(
     assert out.read_text() == repr([early.pid, "yes", True, "5"])
 
 
-def test_it_is_used_once_and_by_nobody_else(early: Prespawned, tmp_path: Any) -> None:
-    out = str(tmp_path / "out")
+def test_it_is_used_once_and_by_nobody_else(early: Prespawned, tmp_path: Path) -> None:
+    names = ("another", CORE, CORE)
+    processes = [
+        SPAWN.Process(target=tell_of_itself, name=name, args=(str(tmp_path / str(number)),))
+        for number, name in enumerate(names)
+    ]
+    with environment(5), early.lent():
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join(30)
 
-    pids = [run(early, name, tell_of_itself, out) for name in ("another", CORE, CORE)]
+    assert [process.pid == early.pid for process in processes] == [False, True, False]
+    assert [process.exitcode for process in processes] == [0, 0, 0]
 
-    assert [pid == early.pid for pid in pids] == [False, True, False]
+
+def test_one_that_is_of_no_use_ends(early: Prespawned) -> None:
+    process = psutil.Process(early.pid)
+
+    with environment(1), early.lent():
+        assert runs(process)
+
+    assert not runs(process)
 
 
 def test_one_that_loaded_other_libraries_first_is_not_used(
-    early: Prespawned, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    early: Prespawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LD_PRELOAD", "libgomp-of-another.so")
 
@@ -95,16 +114,49 @@ def test_it_ends_when_nobody_wants_it() -> None:
     early.close()
 
 
-def test_one_that_died_meanwhile_is_seen_to_be_dead(early: Prespawned) -> None:
-    psutil.Process(early.pid).kill()
+def test_one_that_died_meanwhile_is_not_used(early: Prespawned, tmp_path: Path) -> None:
+    process = psutil.Process(early.pid)
+    process.kill()
+    while runs(process):
+        time.sleep(0.01)
+
+    assert run(early, CORE, tell_of_itself, str(tmp_path / "out")) != early.pid
+
+
+def test_one_that_dies_while_it_is_told_is_seen_to_be_dead(early: Prespawned) -> None:
+    psutil.Process(early.pid).suspend()
     process = SPAWN.Process(target=os.getpid, name=CORE)
     with environment(1), early.lent():
         process.start()
+    psutil.Process(early.pid).kill()
 
     process.join(10)
 
     assert process.exitcode == -9
     process.close()
+
+
+def test_modules_of_the_working_directory_do_not_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "decimal.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+
+    with closing(Prespawned(1, ("decimal",))) as early:
+        assert run(early, CORE, tell_of_itself, str(tmp_path / "out")) == early.pid
+
+
+def test_a_server_starts_without_where_there_is_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spawn(*_: Any) -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", spawn)
+    descriptors = psutil.Process().num_fds()
+
+    with prespawned(1) as early:
+        assert early is None
+
+    assert psutil.Process().num_fds() == descriptors
 
 
 def test_it_ends_with_its_server() -> None:

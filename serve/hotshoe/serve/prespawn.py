@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import io
+import logging
 import os
 import pickle
 import signal
@@ -18,7 +19,7 @@ from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spaw
 from multiprocessing.context import set_spawning_popen
 from multiprocessing.process import BaseProcess
 
-from hotshoe.serve.following import follow_server
+from hotshoe.serve.following import SERVER, follow_server
 from hotshoe.serve.vllm_config import environment
 
 CORE = "EngineCore"
@@ -28,6 +29,8 @@ MODULES = ("vllm.v1.engine.core", "vllm.v1.executor.uniproc_executor", "vllm.v1.
 """What vLLM imports in its core on any platform, in its order: it misses kernels where ours come before."""
 
 _LENGTH_BYTES = 8
+
+log = logging.getLogger(__name__)
 
 
 class Prespawned:
@@ -42,12 +45,16 @@ class Prespawned:
         self.sentinel, alive = os.pipe()
         told, self._teller = os.pipe()
         command = [spawn.get_executable(), *util._args_from_interpreter_flags()]  # type: ignore[attr-defined]
-        command += ["-c", f"from hotshoe.serve.prespawn import main; main({told}, {tracker}, {modules})"]
-        command.append("--multiprocessing-fork")
+        # With -c alone, the working directory's modules would come before the installed ones.
+        code = f"import sys; sys.path[:] = {sys.path}; from hotshoe.serve.prespawn import main; "
+        command += ["-c", f"{code}main({told}, {tracker}, {modules})", "--multiprocessing-fork"]
         try:
             with environment(threads):
                 self._preloaded = os.environ.get("LD_PRELOAD")
                 self.pid: int = util.spawnv_passfds(command[0], command, [told, alive, tracker])  # type: ignore[list-item]
+        except BaseException:
+            self.forget()
+            raise
         finally:
             os.close(told)
             os.close(alive)
@@ -55,20 +62,21 @@ class Prespawned:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Within the block, what multiprocessing spawns by the name of `CORE` runs in this process."""
+        """Within the block, what multiprocessing spawns by the name of `CORE` runs in this process.
+
+        If it is of no use for that, it ends with the block.
+        """
         spawned = popen_spawn_posix.Popen
 
         def popen(process: BaseProcess) -> popen_spawn_posix.Popen:
-            # Libraries can't be loaded first any more where others are wanted by now.
-            if self._waits and process.name == CORE and os.environ.get("LD_PRELOAD") == self._preloaded:
-                return _Told(process, self)
-            return spawned(process)
+            return _Told(process, self) if process.name == CORE and self._fits() else spawned(process)
 
         popen_spawn_posix.Popen = popen  # type: ignore[misc,assignment]
         try:
             yield
         finally:
             popen_spawn_posix.Popen = spawned  # type: ignore[misc]
+            self.close()
 
     def tell(self, what: bytes) -> None:
         """Have it run this, in this process's environment of now. It is then no longer ours to end."""
@@ -86,10 +94,30 @@ class Prespawned:
             os.waitpid(self.pid, 0)
             self.forget()
 
+    def _fits(self) -> bool:
+        if self._waits and os.waitpid(self.pid, os.WNOHANG) != (0, 0):
+            self._waits = False  # It died meanwhile.
+            self.forget()
+        # Libraries can't be loaded first any more where others are wanted by now.
+        return self._waits and os.environ.get("LD_PRELOAD") == self._preloaded
+
     def forget(self) -> None:
         """Close what it is heard and told by."""
         os.close(self.sentinel)
         os.close(self._teller)
+
+
+@contextlib.contextmanager
+def prespawned(threads: int) -> Iterator[Prespawned | None]:
+    """A process that waits until the block ends; None where none can be started, for it only saves time."""
+    try:
+        early = Prespawned(threads)
+    except OSError as error:
+        log.warning("the engine's process could not be started early: %s", error)
+        yield None
+        return
+    with contextlib.closing(early):
+        yield early
 
 
 class _Told(popen_spawn_posix.Popen):
@@ -129,7 +157,7 @@ def main(told: int, tracker: int, modules: tuple[str, ...]) -> None:
         length = int.from_bytes(_exactly(telling.read, _LENGTH_BYTES), "big")
         variables = pickle.loads(_exactly(telling.read, length))
     os.environ.clear()
-    os.environ.update(variables)
+    os.environ.update(variables | {SERVER: str(os.getpid())})  # It follows the server already.
     spawn.spawn_main(pipe_handle=told, tracker_fd=tracker)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
 import logging
@@ -18,7 +17,7 @@ from hotshoe.serve.config import ServeConfig, check_free
 from hotshoe.serve.engine import Engine
 from hotshoe.serve.identity import TenantsFile
 from hotshoe.serve.planning import Plan, make_plan, read_base_config
-from hotshoe.serve.prespawn import Prespawned, imports_hastened
+from hotshoe.serve.prespawn import Prespawned, imports_hastened, prespawned
 from hotshoe.serve.server import serve_until_signal
 from hotshoe.serve.supervisor import SupervisedEngine
 from hotshoe.serve.tls import Certificate
@@ -50,7 +49,7 @@ def serve_forever(
     Raises AddressInUse or InvalidConfig before anything is loaded, BaseNotFound, EngineUnavailable.
     """
     _check_places(config)
-    with contextlib.closing(Prespawned(config.threads)) as early:
+    with prespawned(config.threads) as early:
         on_progress(f"fetching {config.base}")
         plan = _plan(config, given)
         on_progress(describe(plan))
@@ -90,7 +89,7 @@ def _check_places(config: ServeConfig) -> None:
 
 
 async def _serve(
-    plan: Plan, early: Prespawned, on_ready: Callable[[str], None], on_progress: Callable[[str], None]
+    plan: Plan, early: Prespawned | None, on_ready: Callable[[str], None], on_progress: Callable[[str], None]
 ) -> None:
     on_progress("starting the engine")
     with imports_hastened():
