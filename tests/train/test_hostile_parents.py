@@ -84,6 +84,43 @@ def test_a_parent_that_is_no_adapter_of_the_base_is_refused_before_anything_is_b
     assert "antigravity" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"exclude_modules": r"(?:[\w.]+)+!"}, "BAD_PATTERN"),
+        ({"target_modules": r"(?:[\w.]+)+!"}, "COMPLEX_TARGETS"),
+        ({"target_modules": "nothing"}, "PEFT builds no adapter of its config"),
+        ({"layers_to_transform": [99]}, "PEFT builds no adapter of its config"),
+        ({"layers_pattern": "layers"}, "PEFT builds no adapter of its config"),
+        ({"init_lora_weights": "eva", "eva_config": {"rho": "x"}}, "PEFT builds no adapter of its config"),
+    ],
+)
+def test_a_parent_of_which_peft_builds_nothing_or_without_end_is_refused(
+    tiny_base: Path,
+    tiny_adapter: Callable[..., Path],
+    folder: Path,
+    tmp_path: Path,
+    changes: dict[str, object],
+    said: str,
+) -> None:
+    bad = shutil.copytree(tiny_adapter("good", seed=1), tmp_path / "bad")
+    path = bad / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(Unservable, match=f"parent acme/router@v1 cannot be trained on: (.|\n)*{said}"):
+        plan(continued(tiny_base, folder), parents=stranger(tiny_base, bad))
+
+
+def test_a_parent_that_names_its_targets_by_a_pattern_is_trained_on(
+    tiny_base: Path, tiny_adapter: Callable[..., Path], folder: Path, tmp_path: Path
+) -> None:
+    good = shutil.copytree(tiny_adapter("good", seed=1), tmp_path / "good")
+    path = good / "adapter_config.json"
+    raw = json.loads(path.read_text())
+    pattern = rf".*\.({'|'.join(raw['target_modules'])})"
+    path.write_text(json.dumps(raw | {"target_modules": pattern}))
+    assert plan(continued(tiny_base, folder), parents=stranger(tiny_base, good)).targets == (pattern,)
+
+
 def test_a_merge_refuses_such_a_source_too(
     tiny_base: Path, tiny_adapter: Callable[..., Path], folder: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from hotshoe.adapter.errors import Unservable
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.lesson import Learned, Lesson
 from hotshoe.train.model import Model, trainable_parameters
-from hotshoe.train.parent import Parent
+from hotshoe.train.parent import Parent, building
 from hotshoe.train.sections import MAX_RANK
 
 _PEFT_NAMES = {"svd": "svd", "cat": "cat", "ties": "ties_svd", "dare": "dare_linear_svd"}
@@ -22,7 +22,8 @@ ADAPTER = "default"
 
 
 def begin(model: Model, config: TrainConfig, sources: Sequence[Parent]) -> Model:
-    """The base with the sources' adapters combined into one; raise Unservable where its rank is too large."""
+    """The base with the sources' adapters combined into one; raise Unservable where its rank is too large,
+    or PEFT cannot build one of them."""
     from peft import PeftModel
     from transformers import set_seed
 
@@ -31,9 +32,11 @@ def begin(model: Model, config: TrainConfig, sources: Sequence[Parent]) -> Model
         raise Unservable(f"cat gives rank {rank}, over {MAX_RANK}, the most that vLLM serves: use svd")
     set_seed(config.training.seed)
     names = [f"source{number}" for number in range(len(sources))]
-    merged = PeftModel.from_pretrained(model, sources[0].folder, adapter_name=names[0])
+    with building(sources[0]):
+        merged = PeftModel.from_pretrained(model, sources[0].folder, adapter_name=names[0])
     for name, source in zip(names[1:], sources[1:], strict=True):
-        merged.load_adapter(source.folder, adapter_name=name)
+        with building(source):
+            merged.load_adapter(source.folder, adapter_name=name)
     first = merged.peft_config[names[0]]
     # The merged adapter takes its config from the first one. Its scale is 1 by alpha = rank, which rsLoRA
     # would make sqrt(rank); and it must reach every layer that any of the sources reaches.

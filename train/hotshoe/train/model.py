@@ -18,7 +18,7 @@ from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.machine import Machine
 from hotshoe.train.memory import memory_explained
-from hotshoe.train.parent import Parent
+from hotshoe.train.parent import Parent, building
 from hotshoe.train.sections import LoraConfig
 from hotshoe.train.tokens import Tokenizer
 
@@ -101,10 +101,10 @@ def empty_base(folder: Path) -> Model:
     return model.requires_grad_(False)
 
 
-def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None = None) -> Model:
+def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Parent | None = None) -> Model:
     """Wrap the base with a fresh adapter: A drawn by `seed`, B zero, so it begins as the base itself.
 
-    like: the folder of an adapter whose shape it takes instead of `lora`'s.
+    like: a parent whose shape it takes instead of `lora`'s. Raises Unservable where PEFT cannot.
     """
     from peft import LoraConfig as PeftLora
     from peft import get_peft_model
@@ -112,7 +112,8 @@ def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None 
 
     set_seed(seed)
     if like is not None:
-        return get_peft_model(model, PeftLora.from_pretrained(str(like)))
+        with building(like):
+            return get_peft_model(model, PeftLora.from_pretrained(str(like.folder)))
     config = PeftLora(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -133,11 +134,15 @@ def add_adapter(model: Model, lora: LoraConfig, *, seed: int, like: Path | None 
 
 
 def begin_adapter(model: Model, config: TrainConfig, parents: Sequence[Parent]) -> Model:
-    """Wrap the base with the parent's adapter, ready to be trained on, or with a fresh one."""
+    """Wrap the base with the parent's adapter, ready to be trained on, or with a fresh one.
+
+    Raises Unservable where PEFT cannot build the parent's.
+    """
     from peft import PeftModel
 
     if parents:
-        return PeftModel.from_pretrained(model, parents[0].folder, is_trainable=True)
+        with building(parents[0]):
+            return PeftModel.from_pretrained(model, parents[0].folder, is_trainable=True)
     return add_adapter(model, config.lora, seed=config.training.seed)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,10 +54,25 @@ def fetch_parent(ref: AdapterRef, parents: Parents | None, base: BaseModel) -> P
     if manifest.base.digest != base.base.digest:
         raise BaseMismatch(f"parent {version} was trained on {manifest.base}, this run's base is {base.base}")
     folder = parents.fetch(version)
+    inspection = inspect(folder, base.config)
     try:
-        inspect(folder, base.config).raise_for_errors()
+        inspection.raise_for_errors()
     except Unservable as error:
         raise Unservable(
             f"parent {version} cannot be trained on: {error.message}", details=error.details
         ) from None
+    for finding in inspection.warnings:
+        if finding.code == "COMPLEX_TARGETS":
+            raise Unservable(f"parent {version} cannot be trained on: {finding}")
     return Parent(version, manifest, folder)
+
+
+@contextmanager
+def building(parent: Parent) -> Iterator[None]:
+    """Turn what PEFT says inside the block, where it cannot build the parent's adapter, into Unservable."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError, re.error) as error:
+        raise Unservable(
+            f"parent {parent.version} cannot be trained on: PEFT builds no adapter of its config ({error})"
+        ) from error

@@ -17,11 +17,11 @@ def shape_of(
 ) -> tuple[Shape, tuple[str, ...]]:
     """Parameter counts from a model on torch's meta device, and the modules that get an update.
 
-    Raises InvalidConfig for a target or a layer that the base lacks.
+    Raises InvalidConfig for a target or a layer that the base lacks, Unservable for a parent that fits none.
     """
     model = empty_base(base.folder)
     total = sum(parameter.numel() for parameter in model.parameters())
-    like = parents[0].folder if config.parent else None
+    like = parents[0] if config.parent else None
     # However it begins, the shape is the same, and here are no weights to begin from.
     plain = config.lora.model_copy(update={"init": "default"})
     adapted = add_adapter(model, plain, seed=config.training.seed, like=like)
@@ -45,4 +45,5 @@ def shape_of(
         bytes_per_weight=2 if machine.bf16 else 4,
         recompute=config.training.recompute,
     )
-    return shape, tuple(sorted(adapted.peft_config["default"].target_modules))
+    named = adapted.peft_config["default"].target_modules
+    return shape, (named,) if isinstance(named, str) else tuple(sorted(named))

@@ -5,9 +5,7 @@ vLLM (lora/peft_helper.py) refuses some options, and never looks at others that 
 
 from __future__ import annotations
 
-import functools
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, TypeGuard
 
 from hotshoe.registry.inspect.findings import Finding, Malformed, error, warning
 from hotshoe.registry.inspect.folder import CONFIG_FILE, MAX_BYTES, read_whole
+from hotshoe.registry.inspect.patterns import MAX_PATTERNS, branches, by_pattern, has_quantifier, is_safe
 from hotshoe.registry.inspect.strict_json import parse_object
 
 MAX_RANK = 512
@@ -29,13 +28,6 @@ ALLOWED_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 Not lora_ga, which vLLM takes: it was trained beside weights from which its beginning was subtracted, and
 neither vLLM nor PEFT does that again on loading. What PEFT has converted on saving says True here.
 """
-
-_MAX_PATTERNS = 1024
-_MAX_PATTERN_CHARACTERS = 256
-# vLLM and PEFT run these keys as regular expressions. With one quantifier at most, none nested and no
-# back-reference, no name of bounded length can make the match run away and stop the engine.
-_SAFE_PATTERN = re.compile(r"[\w\-.\\|^$()\[\]]*(?:[*+?][\w\-.\\|^$()\[\]]*)?")
-_QUANTIFIER = re.compile(r"[*+?]")
 
 _RESAVE = "train or save the adapter as a plain LoRA"
 
@@ -59,15 +51,18 @@ _REFUSED_OPTIONS = {
     ),
 }
 
+_NESTED_OPTIONS = ("corda_config", "eva_config", "loftq_config", "lora_ga_config", "velora_config")
+
 _KNOWN_OPTIONS = frozenset(
     {
         *_REFUSED_OPTIONS,
-        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config",
-        "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
-        "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
-        "lora_dropout", "lora_ga_config", "megatron_core", "peft_type", "peft_version",
+        *_NESTED_OPTIONS,
+        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias",
+        "ensure_weight_tying", "exclude_modules", "fan_in_fan_out", "inference_mode",
+        "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
+        "lora_dropout", "megatron_core", "peft_type", "peft_version",
         "qalora_group_size", "r", "rank_pattern", "revision", "target_modules", "target_parameters",
-        "task_type", "use_rslora", "velora_config",
+        "task_type", "use_rslora",
     }
 )  # fmt: skip
 
@@ -88,11 +83,11 @@ class AdapterConfig:
 
     def rank_of(self, module: str) -> int:
         """The rank that the config gives `module` (its name without `base_model.model.`)."""
-        return int(_by_pattern(self.rank_pattern, module, self.rank))
+        return int(by_pattern(self.rank_pattern, module, self.rank))
 
     def scale_of(self, module: str) -> float:
         """What B·A is multiplied by: alpha/r, or alpha/sqrt(r) with rsLoRA (arXiv:2312.03732)."""
-        rank, alpha = self.rank_of(module), _by_pattern(self.alpha_pattern, module, self.alpha)
+        rank, alpha = self.rank_of(module), by_pattern(self.alpha_pattern, module, self.alpha)
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
 
@@ -125,6 +120,8 @@ def config_findings(raw: Mapping[str, Any], *, max_rank: int | None) -> Iterator
     """Judge the options; `max_rank` is the server's limit where it is known."""
     numbers = list(_number_findings(raw))
     yield from numbers
+    yield from _place_findings(raw)
+    yield from _built_findings(raw)
     yield from _kind_findings(raw)
     yield from _feature_findings(raw)
     if not numbers:
@@ -139,7 +136,7 @@ def matching_steps(config: AdapterConfig, modules: Collection[str]) -> int:
     tries = sum(module.count(".") + 1 for module in modules)
     walks = sum((module.count(".") + 1) * len(module) for module in modules)
     return sum(
-        (key.count("|") + 1) * (walks if _QUANTIFIER.search(key) else tries)
+        branches(key) * (walks if has_quantifier(key) else tries)
         for key in (*config.rank_pattern, *config.alpha_pattern)
     )
 
@@ -163,11 +160,11 @@ def _number_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _pattern_findings(option: str, patterns: object) -> Iterator[Finding]:
-    if not isinstance(patterns or {}, dict) or len(patterns or ()) > _MAX_PATTERNS:  # type: ignore[arg-type]
-        yield _bad("BAD_PATTERN", option, patterns, f"an object of at most {_MAX_PATTERNS} entries")
+    if not isinstance(patterns or {}, dict) or len(patterns or ()) > MAX_PATTERNS:  # type: ignore[arg-type]
+        yield _bad("BAD_PATTERN", option, patterns, f"an object of at most {MAX_PATTERNS} entries")
         return
     for key, value in (patterns or {}).items():  # type: ignore[attr-defined]
-        if not _safe_pattern(key):
+        if not is_safe(key):
             yield _bad(
                 "BAD_PATTERN", option, key, "a module name, or a simple pattern with one quantifier at most"
             )
@@ -175,6 +172,41 @@ def _pattern_findings(option: str, patterns: object) -> Iterator[Finding]:
             yield _bad("BAD_RANK", f"{option}[{key}]", value, "a whole number over 0")
         elif option == "alpha_pattern" and not _finite(value):
             yield _bad("BAD_ALPHA", f"{option}[{key}]", value, f"a number up to {MAX_ALPHA:.0e}")
+
+
+def _place_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
+    """Of what PEFT finds the modules by, when somebody trains on: it runs the texts as patterns."""
+    targets, excluded = raw.get("target_modules"), raw.get("exclude_modules") or []
+    if isinstance(targets, str) and targets and not is_safe(targets, quantifiers=2):
+        # vLLM goes by the tensors' names, so it is served.
+        yield warning(
+            "COMPLEX_TARGETS",
+            CONFIG_FILE,
+            f"has a pattern for target_modules, {_shown(targets)}, that could make a match run away",
+            "list the names of the modules there: nothing is trained on it as it is",
+        )
+    if isinstance(excluded, str):
+        if not is_safe(excluded, quantifiers=2):
+            yield _bad("BAD_PATTERN", "exclude_modules", excluded, "a list of module names")
+    elif not _list_of(excluded, str):
+        yield _bad("BAD_TARGETS", "exclude_modules", excluded, "a list of module names")
+    layers = raw.get("layers_to_transform")
+    if layers is not None and not _list_of(layers if isinstance(layers, list) else [layers], int):
+        yield _bad("BAD_TARGETS", "layers_to_transform", layers, "a list of layers' numbers")
+    named = raw.get("layers_pattern") or []
+    for pattern in named if isinstance(named, list) else [named]:
+        if not is_safe(pattern):
+            yield _bad("BAD_PATTERN", "layers_pattern", pattern, "the name of the list of layers")
+
+
+def _built_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
+    """Of what PEFT builds more than LoRA's factors of, when somebody trains on."""
+    dropout = raw.get("lora_dropout")
+    if dropout is not None and (not _finite(dropout) or not 0 <= dropout <= 1):
+        yield _bad("BAD_CONFIG", "lora_dropout", dropout, "a number from 0 to 1")
+    for option in _NESTED_OPTIONS:
+        if not isinstance(raw.get(option) or {}, dict):
+            yield _bad("BAD_CONFIG", option, raw[option], "an object")
 
 
 def _kind_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
@@ -237,41 +269,16 @@ def _limit_findings(raw: Mapping[str, Any], max_rank: int | None) -> Iterator[Fi
         )
 
 
-def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
-    """PEFT's and vLLM's rule: the first key that ends the name at a dot (or is all of it) wins."""
-    for key, value in patterns.items():
-        if _compiled(key).match(module):
-            return value
-    return default
-
-
-@functools.lru_cache(_MAX_PATTERNS)
-def _compiled(key: str) -> re.Pattern[str]:
-    return re.compile(rf"(.*\.)?({key})$")
-
-
-def _safe_pattern(key: object) -> bool:
-    if (
-        not isinstance(key, str)
-        or not 0 < len(key) <= _MAX_PATTERN_CHARACTERS
-        or not _SAFE_PATTERN.fullmatch(key)
-    ):
-        return False
-    if re.search(r"\\[1-9]|\)[*+?]|\(\?", key):
-        return False
-    try:
-        _compiled(key)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
-
-
 def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def _finite(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_ALPHA
+
+
+def _list_of(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 def _bad(code: str, option: str, value: object, wanted: str) -> Finding:
