@@ -62,6 +62,15 @@ def nicenesses() -> set[int]:
     return {each.nice() for each in psutil.Process().children(recursive=True)}
 
 
+def child_of(processes: Processes, text: str) -> psutil.Process:
+    """The process of a structure that they do not know yet."""
+    assert verdict(processes, 'root ::= "a"') == ""  # The zygote is there.
+    others = set(psutil.Process().children(recursive=True))
+    assert verdict(processes, text) == ""
+    (found,) = set(psutil.Process().children(recursive=True)) - others
+    return found
+
+
 def allowed(processes: Processes, follower: Follower) -> set[int]:
     while not processes.ready(follower, 1.0):
         pass
@@ -208,14 +217,24 @@ def test_where_memory_runs_out_a_structure_goes_before_the_engine(processes: Pro
 
 
 def test_more_messages_than_a_process_can_hold_unread_wait_for_it(processes: Processes) -> None:
-    others = set(psutil.Process().children(recursive=True))
     grammar = 'root ::= "bbab" | "ba"'
-    assert verdict(processes, grammar) == ""
-    (child,) = set(psutil.Process().children(recursive=True)) - others
+    child = child_of(processes, grammar)
     child.suspend()
     followers = [processes.open(key(grammar), (EOS,)) for _ in range(600)]
     for each in followers:
         assert processes.accept(each, (B,))
+    child.resume()
+    for each in followers:
+        assert allowed(processes, each) == {A, B}
+        processes.close_follower(each)
+
+
+def test_answers_that_many_tokens_may_end_begin_together(processes: Processes) -> None:
+    grammar = 'root ::= "bbba" | "ab"'
+    child = child_of(processes, grammar)
+    child.suspend()
+    stops = (EOS,) * 1_000  # 64 of these are twice what a packet holds.
+    followers = [processes.open(key(grammar), stops) for _ in range(64)]
     child.resume()
     for each in followers:
         assert allowed(processes, each) == {A, B}
@@ -273,10 +292,8 @@ def test_an_engine_that_was_away_blames_no_structure_for_it() -> None:
 
 
 def test_a_structure_whose_process_stands_still_is_not_blamed(processes: Processes) -> None:
-    others = set(psutil.Process().children(recursive=True))
     grammar = 'root ::= "ba" | "bba"'
-    assert verdict(processes, grammar) == ""
-    (child,) = set(psutil.Process().children(recursive=True)) - others
+    child = child_of(processes, grammar)
     follower = processes.open(key(grammar), (EOS,))
     child.suspend()
     processes.accept(follower, (B,))

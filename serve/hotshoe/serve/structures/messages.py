@@ -108,6 +108,18 @@ def together(messages: Iterable[bytes]) -> bytes:
     return b"".join(part for each in messages for part in (_LENGTH.pack(len(each)), each))
 
 
+def fitting(messages: Iterable[bytes], packet_bytes: int) -> list[bytes]:
+    """The first of them, as many as one packet holds: one at least."""
+    some: list[bytes] = []
+    left = packet_bytes
+    for each in messages:
+        left -= _LENGTH.size + len(each)
+        if some and left < 0:
+            break
+        some.append(each)
+    return some
+
+
 def apart(packet: memoryview) -> Iterator[bytes]:
     """The messages of a packet."""
     at = 0

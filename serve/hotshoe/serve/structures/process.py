@@ -30,9 +30,6 @@ from hotshoe.serve.structures.wanted import Wanted
 
 _numbers = itertools.count(1)
 
-_SENT_TOGETHER = 64
-"""Messages of a token each. Those that begin an answer may be longer, but no step begins as many."""
-
 _NEXT_STEPS = "give a simpler structure"
 
 
@@ -152,7 +149,7 @@ class Process:
         """Send what was said, or as much of it as the process has room for."""
         with contextlib.suppress(OSError):  # It is full, or gone; that it is gone is heard.
             while self._unsent and self.fault is None:
-                some = [*itertools.islice(self._unsent, _SENT_TOGETHER)]
+                some = messages.fitting(self._unsent, MESSAGE_BYTES)
                 self._channel.send(messages.together(some))
                 for _ in some:
                     self._unsent.popleft()
@@ -230,9 +227,8 @@ class Process:
         silent = now - self._heard_at
         if not self._unanswered or silent < LOOK_SECONDS or now < self._look_at:
             return
-        self._look_at = (
-            now + LOOK_SECONDS
-        )  # Looking costs something, and every answer that waits asks for it.
+        # Looking costs something, and every answer that waits asks for it.
+        self._look_at = now + LOOK_SECONDS
         # By its own time on the processor: the engine may have been away, or the machine busy with others.
         worked = self._worked()
         if self._worked_before is None:
