@@ -24,6 +24,22 @@ pytestmark = pytest.mark.timeout(120)
 VOCABULARY = ["<eos>", "a", "b", "{", "}", '"', ":", ",", "1"]
 EOS, A, B = 0, 1, 2
 
+FAILING_FORK = """
+import os
+
+fork = os.fork
+
+
+def fork_unless_full():
+    if os.path.exists({full!r}):
+        raise BlockingIOError("no more processes")
+    return fork()
+
+
+os.fork = fork_unless_full
+"""
+"""What a Python loads first: a machine that has no more processes while the file is there."""
+
 
 def zygote() -> Zygote:
     info = xgrammar.TokenizerInfo(VOCABULARY, vocab_size=len(VOCABULARY), stop_token_ids=[EOS])
@@ -349,6 +365,30 @@ def test_a_zygote_that_stands_still_holds_up_nobody_who_asks() -> None:
         texts = (f'root ::= "a" | "{"b" * n}"' for n in range(2_000))
         assert any(asked(processes, text) is not None for text in texts)
         child.resume()
+    finally:
+        processes.close()
+
+
+def test_a_zygote_that_can_fork_no_more_blames_no_structure_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "full"
+    (tmp_path / "sitecustomize.py").write_text(FAILING_FORK.format(full=str(full)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    started = zygote()
+    processes, mine, other = Processes(lambda: started), 'root ::= "aba"', 'root ::= "abab"'
+    try:
+        assert verdict(processes, mine) == ""
+        follower = processes.open(key(mine), (EOS,))
+        full.touch()
+        assert verdict(processes, other) == BUSY
+        full.unlink()
+        assert processes.accept(follower, (A,))
+        assert allowed(processes, follower) == {B}
+        while (found := verdict(processes, other)) == BUSY:
+            time.sleep(0.05)
+        assert found == ""
+        assert not started.dead()
     finally:
         processes.close()
 

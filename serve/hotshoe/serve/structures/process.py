@@ -164,6 +164,9 @@ class Process:
                 break
             except OSError:
                 data = b""
+            if not data and self._handle is None:
+                self.end("the structure's process did not begin: try again", blame=False)
+                return
             if not data:
                 self.end(
                     f"the structure takes more than {MEMORY_BYTES >> 20} MiB of memory, or is nested too "

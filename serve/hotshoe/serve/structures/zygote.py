@@ -34,7 +34,11 @@ def main() -> None:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
             return
-        if os.fork() == 0:
+        # Where there can be no more processes, that the channel is closed tells the engine's process so.
+        child = None
+        with contextlib.suppress(OSError):
+            child = os.fork()
+        if child == 0:
             control.close()
             _confine()
             serve(socket.socket(fileno=descriptors[0]), info)
