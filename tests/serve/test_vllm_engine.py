@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,15 +181,22 @@ async def small_engine(tiny_base: Path) -> AsyncIterator[VllmEngine]:
     from hotshoe.serve.vllm_engine import start_vllm_engine
 
     config = VllmConfig(tiny_base, Base("tiny", "", "0" * 64), kv_cache_bytes=256 << 10, silence_seconds=2)
-    engine = await start_vllm_engine(config)
-    yield engine
-    await engine.close()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        engine = await start_vllm_engine(config)
+        yield engine
+        await engine.close()
 
 
 async def test_a_base_with_a_context_that_memory_cannot_hold_starts_with_what_it_can(
     small_engine: VllmEngine,
 ) -> None:
     assert 2 <= small_engine.facts.context_tokens <= 256 < tiny.CONTEXT_TOKENS
+    assert await tokens(small_engine, "Dear")
+
+
+async def test_an_engine_leaves_nothing_in_the_folder_for_temporary_files(small_engine: VllmEngine) -> None:
+    assert not os.listdir(tempfile.gettempdir())
     assert await tokens(small_engine, "Dear")
 
 

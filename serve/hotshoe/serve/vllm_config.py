@@ -81,14 +81,16 @@ _environ_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def environment(threads: int, log_file: Path | None = None) -> Iterator[None]:
+def environment(threads: int, log_file: Path | None = None, sockets: Path | None = None) -> Iterator[None]:
     """Set what vLLM reads from the environment while the engine starts; restore it afterwards.
 
     The core process inherits it. One start at a time: the environment belongs to the whole process.
-    threads, log_file: as in VllmConfig.
+    threads, log_file: as in VllmConfig. sockets: a folder for those between server and core.
     """
     with _environ_lock:
         variables = _variables(threads, log_file)
+        if sockets is not None:
+            variables["VLLM_RPC_BASE_PATH"] = str(sockets)
         before = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
         try:
@@ -101,7 +103,7 @@ def environment(threads: int, log_file: Path | None = None) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _variables(threads: int, log_file: Path | None) -> Mapping[str, str]:
+def _variables(threads: int, log_file: Path | None) -> dict[str, str]:
     allowed = os.environ.get("VLLM_PLUGINS")
     return {
         # The worker runs inside the core process: one process less to start (13 CPU-seconds of imports).

@@ -7,8 +7,10 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from typing import Any
 
 from hotshoe.adapter.errors import (
@@ -44,18 +46,22 @@ with warnings.catch_warnings():
 
 
 async def start_vllm_engine(config: VllmConfig, early: Prespawned | None = None) -> VllmEngine:
-    """Load the base and return the engine, ready; takes seconds to minutes. early: as `start_llm`.
+    """Load the base and return the engine, ready; takes seconds to minutes.
 
+    early: the process to load it in, if it still waits.
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
     """
-    engine = VllmEngine(config, await start_llm(config, early))
-    try:
-        await engine._settle()
-    except BaseException:
-        await engine.close()
-        raise
-    return engine
+    # A folder of our own, so that no other user of the machine can talk to the core. Once both sides have
+    # heard of each other it is not needed any more, and vLLM would leave its sockets lying there.
+    with tempfile.TemporaryDirectory(prefix="hotshoe-") as sockets:
+        engine = VllmEngine(config, await start_llm(config, Path(sockets), early))
+        try:
+            await engine._settle()
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
 
 
 class VllmEngine:

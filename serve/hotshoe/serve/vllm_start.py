@@ -7,6 +7,7 @@ import contextlib
 import logging
 import multiprocessing
 from collections.abc import Iterator
+from pathlib import Path
 
 from vllm import AsyncEngineArgs, envs
 from vllm.config import StructuredOutputsConfig
@@ -26,14 +27,15 @@ SCHEDULERS = {False: f"{_SCHEDULER}.PatientScheduler", True: f"{_SCHEDULER}.Pati
 """By whether vLLM plans a step before the last one is done."""
 
 
-async def start_llm(config: VllmConfig, early: Prespawned | None = None) -> AsyncLLM:
-    """Load the base; takes seconds to minutes. early: the process to load it in, if it still waits.
+async def start_llm(config: VllmConfig, sockets: Path, early: Prespawned | None) -> AsyncLLM:
+    """Load the base; takes seconds to minutes. sockets: a folder in which server and core find each
+    other. early: the process to load it in, if it still waits.
 
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
     """
     others = set(multiprocessing.active_children())
-    starting = asyncio.ensure_future(asyncio.to_thread(_start, config, early))
+    starting = asyncio.ensure_future(asyncio.to_thread(_start, config, sockets, early))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -47,10 +49,11 @@ async def start_llm(config: VllmConfig, early: Prespawned | None = None) -> Asyn
         raise
 
 
-def _start(config: VllmConfig, early: Prespawned | None) -> AsyncLLM:
+def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
     lent = contextlib.nullcontext() if early is None else early.lent()
-    with environment(config.threads, config.log_file), _logs_handed_over(), _environment_read_once(), lent:
+    variables = environment(config.threads, config.log_file, sockets)
+    with variables, _logs_handed_over(), _environment_read_once(), lent:
         try:
             vllm_config = AsyncEngineArgs(
                 model=str(config.folder),
