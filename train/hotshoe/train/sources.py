@@ -24,7 +24,7 @@ MAX_ROW_BYTES = 16 << 20
 """A longer row is a fault: a book has a megabyte, and a file without line ends is none of rows."""
 
 MAX_BYTES = 2 << 30
-"""The most that one file's rows may weigh: all of them are held in memory while they are checked."""
+"""The most that a place's rows may weigh together: all of them are held in memory while they are checked."""
 
 HUB = "hub:"
 _HUB_NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)(?::(?P<split>\w+))?")
@@ -50,14 +50,15 @@ class Source:
 def read_source(place: Path | str, *, most: int = MAX_BYTES) -> Source:
     """Read every row of a file, a folder or `hub:org/name@revision[:split]`, or raise InvalidData.
 
-    most: bytes that a file may have, packed or unpacked.
+    most: bytes that a file, or all files of a folder together, may have, packed or unpacked.
     """
     if isinstance(place, str):
         return _read_hub(place)
+    room = _Room(most)
     if place.is_dir():
-        return _read_folder(place, most)
-    data = _bytes_of(place, most)
-    return Source(tuple(_rows_of(place, data, most)), hashlib.sha256(data).hexdigest())
+        return _read_folder(place, room)
+    data = _bytes_of(place, room)
+    return Source(tuple(_rows_of(place, data, room)), hashlib.sha256(data).hexdigest())
 
 
 def is_hub(name: str) -> bool:
@@ -71,42 +72,64 @@ def check_hub(name: str) -> str:
     return name
 
 
-def _read_folder(folder: Path, most: int) -> Source:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in _READERS and path.is_file())
+class _Room:
+    """What is left of the bytes that a place's rows may have."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken = most, 0
+
+    def check(self, name: str, does: str, count: int) -> None:
+        """Raise InvalidData where `count` bytes more are too many."""
+        if self._taken + count > self._most:
+            before = f" with the {self._taken:,} before it" if self._taken else ""
+            raise InvalidData(f"{name} {does}{before}, over {self._most:,}: train on fewer rows")
+
+    def take(self, name: str, does: str, count: int) -> None:
+        self.check(name, does, count)
+        self._taken += count
+
+
+def _read_folder(folder: Path, room: _Room) -> Source:
+    try:
+        files = sorted(path for path in folder.rglob("*") if path.suffix in _READERS and path.is_file())
+    except OSError as error:
+        raise InvalidData(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if not files:
         raise InvalidData(f"{folder} holds no {', '.join(sorted(_READERS))} files")
     rows: list[RawRow] = []
     digest = hashlib.sha256()
     for file in files:
-        data = _bytes_of(file, most)
+        data = _bytes_of(file, room)
         digest.update(f"{file.relative_to(folder).as_posix()}\0{hashlib.sha256(data).hexdigest()}\n".encode())
-        rows += _rows_of(file, data, most)
+        rows += _rows_of(file, data, room)
     return Source(tuple(rows), digest.hexdigest())
 
 
-def _bytes_of(path: Path, most: int) -> bytes:
+def _bytes_of(path: Path, room: _Room) -> bytes:
     """A file's bytes, read once, so that the digest is of the rows that were understood."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             # A pipe would be waited for, a device has no end.
             raise InvalidData(f"{path} is no file: rows are read from files and folders")
-        if found.st_size > most:
-            raise InvalidData(f"{path} has {found.st_size:,} bytes, over {most:,}: train on fewer rows")
-        return path.read_bytes()
+        room.check(str(path), f"has {found.st_size:,} bytes", found.st_size)
+        with path.open("rb") as file:
+            # What is written to it meanwhile is not of these rows.
+            return file.read(found.st_size)
     except OSError as error:
         raise InvalidData(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _rows_of(path: Path, data: bytes, most: int) -> Iterator[RawRow]:
+def _rows_of(path: Path, data: bytes, room: _Room) -> Iterator[RawRow]:
     reader = _READERS.get(path.suffix)
     if reader is None:
         known, kind = ", ".join(sorted(_READERS)), path.suffix or "a file without suffix"
         raise InvalidData(f"{path.name}: rows are read from {known}, not from {kind}")
-    return reader(path.name, data, most)
+    return reader(path.name, data, room)
 
 
-def _read_jsonl(name: str, data: bytes, _most: int) -> Iterator[RawRow]:
+def _read_jsonl(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
+    room.take(name, f"has {len(data):,} bytes", len(data))
     for number, line in enumerate(_lines(data.removeprefix(b"\xef\xbb\xbf")), start=1):
         where = f"{name}:{number}"
         if len(line) > MAX_ROW_BYTES:
@@ -136,7 +159,8 @@ def _json_row(where: str, line: bytes) -> RawRow:
         return RawRow(where, text, f"not JSON: {error}")
 
 
-def _read_csv(name: str, data: bytes, _most: int) -> Iterator[RawRow]:
+def _read_csv(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
+    room.take(name, f"has {len(data):,} bytes", len(data))
     csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""), strict=True)
     try:
@@ -145,7 +169,9 @@ def _read_csv(name: str, data: bytes, _most: int) -> Iterator[RawRow]:
         begin = reader.line_num + 1
         for cells in reader:
             where, begin = f"{name}:{begin}", reader.line_num + 1
-            if len(cells) != len(header):
+            if (length := sum(map(len, cells))) > MAX_ROW_BYTES:
+                yield RawRow(where, fault=f"a row of {length:,} characters, over {MAX_ROW_BYTES:,}")
+            elif len(cells) != len(header):
                 yield RawRow(where, cells, f"{len(cells)} cells under a header of {len(header)}")
             else:
                 # A cell cannot be absent, so an empty one is.
@@ -168,30 +194,69 @@ def _is_utf8(line: bytes) -> bool:
 
 def _refuse_twins(name: str, columns: Sequence[str]) -> None:
     """Of two columns of one name the values of one would be lost."""
-    if len(set(columns)) < len(columns):
-        twin = next(column for index, column in enumerate(columns) if column in columns[:index])
-        raise InvalidData(f"{name} has two columns {twin[:80]!r}: rename one, or leave it out")
+    seen: set[str] = set()
+    for column in columns:
+        if column in seen:
+            raise InvalidData(f"{name} has two columns {column[:80]!r}: rename one, or leave it out")
+        seen.add(column)
 
 
-def _read_parquet(name: str, data: bytes, most: int) -> Iterator[RawRow]:
+def _read_parquet(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
     import pyarrow
     from pyarrow import parquet
 
-    numbers, weight = itertools.count(1), 0
+    numbers = itertools.count(1)
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         _refuse_twins(name, file.schema_arrow.names)
-        # Few bytes can stand for many rows, so what they unpack to is counted.
+        # Few bytes can stand for many rows: first by the file's own word, then with each text still once.
+        unpacked = _unpacked_bytes(file.metadata)
+        room.check(name, f"unpacks to {unpacked:,} bytes", unpacked)
+        leaves = [file.schema.column(index).path for index in range(len(file.schema))]
+        weighed = parquet.ParquetFile(pyarrow.BufferReader(data), read_dictionary=leaves)
+        for batch in weighed.iter_batches():
+            weight = sum(_weight(column) for column in batch.columns)
+            room.take(name, f"unpacks to {weight:,} bytes", weight)
         for batch in file.iter_batches(batch_size=256):
-            weight += batch.nbytes
-            if weight > most:
-                raise InvalidData(f"{name} unpacks to over {most:,} bytes: train on fewer rows")
             for row in batch.to_pylist():
                 known = {key: value for key, value in row.items() if value is not None}
                 yield RawRow(f"{name} row {next(numbers)}", known)
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         # A damaged file is an OSError to Arrow; text in it that is no UTF-8 is found only row by row.
         raise InvalidData(f"{name} is not Parquet, or is damaged: {error}") from None
+
+
+def _unpacked_bytes(about: Any) -> int:
+    """What a file's pages unpack to, by its own word: texts and where each ends, and the numbers, of which
+    one can stand for many."""
+    groups = (about.row_group(index) for index in range(about.num_row_groups))
+    chunks = [(index, group.column(index)) for group in groups for index in range(group.num_columns)]
+    return sum(
+        chunk.total_uncompressed_size
+        + chunk.num_values * (_WIDTHS.get(chunk.physical_type) or about.schema.column(index).length)
+        for index, chunk in chunks
+    )
+
+
+def _weight(array: Any) -> int:
+    """Bytes of an Arrow array once every text stands there as often as it is meant."""
+    from pyarrow import compute, types
+
+    kind = array.type
+    if types.is_dictionary(kind):
+        if types.is_primitive(kind.value_type) or types.is_fixed_size_binary(kind.value_type):
+            return len(array) * int(kind.value_type.bit_width) // 8
+        counted = array.indices.value_counts()
+        lengths = compute.binary_length(array.dictionary.take(counted.field("values")))
+        texts = compute.sum(compute.multiply(lengths, counted.field("counts"))).as_py() or 0
+            return len(array) * (int(kind.value_type.bit_width) // 8)
+    if types.is_struct(kind):
+        return sum(_weight(child) for child in array.flatten())
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return 8 * len(array) + _weight(array.flatten())
+    if types.is_map(kind):
+        return 8 * len(array) + _weight(array.keys) + _weight(array.items)
+    return int(array.nbytes)
 
 
 def _read_hub(name: str) -> Source:
@@ -210,5 +275,8 @@ def _read_hub(name: str) -> Source:
     short = found["repo"].rpartition("/")[2]
     return Source(tuple(RawRow(f"{short} row {n}", value) for n, value in enumerate(values, start=1)), digest)
 
+
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
+"""Bytes of a number, or of where a text ends, by Parquet's name of its type."""
 
 _READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
