@@ -14,7 +14,13 @@ import pytest
 import xgrammar
 from support.grammars import AMBIGUOUS, ENDLESS
 
-from hotshoe.serve.structures.limits import GAP_SECONDS, IDLE_SECONDS, MASK_SECONDS, SLOW_NICENESS
+from hotshoe.serve.structures.limits import (
+    GAP_SECONDS,
+    IDLE_SECONDS,
+    MASK_SECONDS,
+    PROMISED_SECONDS,
+    SLOW_NICENESS,
+)
 from hotshoe.serve.structures.process import Follower
 from hotshoe.serve.structures.processes import BUSY, UNKNOWN, Processes, Zygote
 from hotshoe.serve.structures.wanted import Wanted
@@ -46,9 +52,25 @@ def zygote() -> Zygote:
     return Zygote(info.serialize_json())
 
 
+class Clock:
+    """Stands still until it is told how much time passes."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def pass_by(self, processes: Processes, seconds: float) -> None:
+        """Meanwhile somebody looks at the processes every now and then."""
+        for _ in range(int(seconds / GAP_SECONDS)):
+            self._now += GAP_SECONDS
+            processes.look()
+
+
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
-    found = Processes(zygote, most=8)
+    found = Processes(zygote)
     yield found
     found.close()
 
@@ -198,24 +220,17 @@ def test_a_tenant_that_floods_takes_no_place_from_another() -> None:
 
 
 def test_what_nobody_uses_for_five_minutes_gives_its_memory_back() -> None:
-    now = 0.0
-    processes = Processes(zygote, clock=lambda: now)
-
-    def pass_by(seconds: float) -> None:
-        nonlocal now
-        for _ in range(int(seconds / GAP_SECONDS)):
-            now += GAP_SECONDS
-            processes.look()
-
+    clock = Clock()
+    processes = Processes(zygote, clock=clock)
     try:
         used, unused = 'root ::= "aab"', 'root ::= "abb"'
         assert [verdict(processes, text) for text in (used, unused)] == ["", ""]
         follower = processes.open(key(used), (EOS,))
-        pass_by(IDLE_SECONDS - 1)
+        clock.pass_by(processes, IDLE_SECONDS - 1)
         assert processes.verdict(key(unused)) == ""  # Asked for, it stays as long again.
-        pass_by(IDLE_SECONDS - 1)
+        clock.pass_by(processes, IDLE_SECONDS - 1)
         assert processes.verdict(key(unused)) == ""
-        pass_by(IDLE_SECONDS + 1)
+        clock.pass_by(processes, IDLE_SECONDS + 1)
         assert processes.verdict(key(unused)) == UNKNOWN
         assert allowed(processes, follower) == {A}
     finally:
@@ -410,15 +425,33 @@ def test_a_failed_fork_ends_nobody_elses_answer(processes: Processes) -> None:
 
 
 def test_structures_nobody_follows_make_room_and_those_in_use_do_not() -> None:
-    processes = Processes(zygote, most=4)  # Two for one tenant.
+    clock = Clock()
+    processes = Processes(zygote, most=4, clock=clock)  # Two for one tenant.
     try:
         texts = [f'root ::= "{letter}"' for letter in "ab"]
         assert [verdict(processes, text) for text in texts] == ["", ""]
         followers = [processes.open(key(text), (EOS,)) for text in texts]
         assert verdict(processes, 'root ::= "aab"') == BUSY
         processes.close_follower(followers[0])
+        clock.pass_by(processes, PROMISED_SECONDS)
+        assert verdict(processes, 'root ::= "aab"') == BUSY  # Somebody else may be about to follow it.
+        clock.pass_by(processes, GAP_SECONDS)
         assert verdict(processes, 'root ::= "aab"') == ""
         assert allowed(processes, followers[1]) == {B}
+    finally:
+        processes.close()
+
+
+def test_a_structure_found_good_keeps_its_place_until_its_answer_has_begun() -> None:
+    processes = Processes(zygote, most=4, clock=Clock())  # Two for one tenant, then one for another.
+    try:
+        texts = [f'root ::= "{letter}"' for letter in "ab"]
+        assert [verdict(processes, text) for text in texts] == ["", ""]
+        assert verdict(processes, 'root ::= "aab"') == BUSY
+        assert verdict(processes, texts[0], tenant="acme") == ""
+        assert verdict(processes, texts[1], tenant="acme") == BUSY
+        followers = [processes.open(key(text), (EOS,)) for text in texts]
+        assert [allowed(processes, each) for each in followers] == [{A}, {B}]
     finally:
         processes.close()
 

@@ -32,8 +32,12 @@ ABANDONED_SECONDS = 2.0
 IDLE_SECONDS = 300.0
 """How long one that is compiled stays when nobody asks for it or follows it: it holds memory."""
 
+PROMISED_SECONDS = 1.0
+"""How long a structure keeps its place after somebody asked for it: an answer that was told that it can be
+followed has yet to reach the engine, which takes milliseconds."""
+
 GAP_SECONDS = 0.5
-"""What counts of that between two looks: those who ask come no sooner where the engine was away."""
+"""What counts of these between two looks: those who ask come no sooner where the engine was away."""
 
 PROCESSES = 64
 """At most; see `places` for who may have how many of them."""

@@ -102,8 +102,8 @@ class Process:
     """Compiles a structure, then follows answers through it, until it takes too much.
 
     compiled: whether it has got so far. fault: why it is no more; None while it lives. prompt: whether it
-    told of the last token at once. unasked_seconds: since somebody asked for it, see `Processes.look`. Not
-    for several threads at once.
+    told of the last token at once. unasked_seconds: since somebody asked for it. unused_seconds: since
+    somebody asked for it or followed it; for both see `Processes.look`. Not for several threads at once.
     """
 
     def __init__(self, channel: socket.socket, wanted: Wanted) -> None:
@@ -115,6 +115,7 @@ class Process:
         self.prompt = True
         self.fault: Fault | None = None
         self.unasked_seconds = 0.0
+        self.unused_seconds = 0.0
         self._heard_at = time.monotonic()
         self._look_at = 0.0
         self._unanswered = 1

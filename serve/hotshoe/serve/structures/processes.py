@@ -19,6 +19,7 @@ from hotshoe.serve.structures.limits import (
     IDLE_SECONDS,
     LOOK_SECONDS,
     PROCESSES,
+    PROMISED_SECONDS,
     REFUSED_SECONDS,
     REMEMBERED,
 )
@@ -137,7 +138,7 @@ class Processes:
             self.look()
             if (process := self._processes.get(key)) is not None:
                 self._processes.move_to_end(key)
-                process.unasked_seconds = 0.0
+                process.unasked_seconds = process.unused_seconds = 0.0
                 process.listen()
                 if process.fault is None:
                     return "" if process.compiled else None
@@ -215,11 +216,12 @@ class Processes:
                 return  # Everybody who waits for a structure has come by here.
             passed, self._looked_at = min(now - self._looked_at, GAP_SECONDS), now
             for key, process in [*self._processes.items()]:
-                process.unasked_seconds = 0.0 if process.followers else process.unasked_seconds + passed
+                process.unasked_seconds += passed
+                process.unused_seconds = 0.0 if process.followers else process.unused_seconds + passed
                 process.listen()
                 if process.fault is not None:
                     self._forget(key, process.fault)
-                elif process.unasked_seconds > (IDLE_SECONDS if process.compiled else ABANDONED_SECONDS):
+                elif process.unused_seconds > (IDLE_SECONDS if process.compiled else ABANDONED_SECONDS):
                     self._processes.pop(key).end("nobody waits for it any more", blame=False)
 
     def close(self) -> None:
@@ -244,7 +246,7 @@ class Processes:
 
     def _make_room(self, tenant: str) -> bool:
         places = [
-            Place(key, each.tenant, idle=each.compiled and not each.followers)
+            Place(key, each.tenant, idle=each.compiled and not each.followers and not _promised(each))
             for key, each in self._processes.items()
         ]
         keys = leaving(tenant, places, self._most)
@@ -283,3 +285,8 @@ class Processes:
                 zygote.close()
             else:
                 self._zygote = zygote
+
+
+def _promised(process: Process) -> bool:
+    """Whether somebody may just have been told that it can be followed, and is about to begin."""
+    return process.unasked_seconds <= PROMISED_SECONDS
