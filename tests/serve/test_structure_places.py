@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from hotshoe.serve.structures.places import Place, leaving
@@ -38,3 +40,12 @@ def test_a_tenant_takes_what_is_free_then_its_own_then_what_others_have_more_of(
     tenant: str, held: str, expected: list[str] | None
 ) -> None:
     assert leaving(tenant, places(held), 8) == expected
+
+
+def test_tenants_that_come_one_after_another_get_half_of_what_is_left_each() -> None:
+    held: list[Place] = []
+    for tenant in "ABCDEFGH":
+        while leaving(tenant, held, 64) == []:
+            held.append(Place(f"{tenant}{len(held)}", tenant, idle=False))
+    has = Counter(each.tenant for each in held)
+    assert [has[tenant] for tenant in "ABCDEFGH"] == [32, 16, 8, 4, 2, 1, 1, 0]

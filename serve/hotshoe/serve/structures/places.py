@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A process that there is. idle: it could make room, for nobody follows it."""
+    """A process that there is. idle: it could make room, for nobody follows it or is about to."""
 
     key: str
     tenant: str
@@ -20,8 +20,8 @@ def leaving(tenant: str, places: Sequence[Place], most: int) -> list[str] | None
     """The keys that leave for one more of the tenant's; None if it may have none now.
 
     places: those used longest ago first. A tenant takes a free place while it has fewer than are free: one
-    alone gets half of all, two a third each, and there is one left for whoever comes next. Beyond that it
-    replaces its own idle ones, or those of a tenant that has more than it.
+    alone gets half of all, who comes after it half of the rest, and so on. Beyond that it replaces its own
+    idle ones, or those of a tenant that has more than it. What is in use is never taken back.
     """
     has = Counter(each.tenant for each in places)
     if has[tenant] < most - len(places):
