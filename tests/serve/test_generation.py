@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from support.recorder import Recorder, Shelves, until_idle, version
@@ -191,7 +191,9 @@ async def test_an_engine_that_dies_during_an_answer_gives_the_adapter_back() -> 
 class Told(Recorder):
     """Notes down who it is told asks."""
 
-    tenants: ClassVar[list[str]] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.tenants: list[str] = []
 
     def generate(self, *arguments: Any, tenant: str = "", **named: Any) -> AsyncGenerator[EngineChunk, None]:
         self.tenants.append(tenant)
@@ -199,13 +201,14 @@ class Told(Recorder):
 
 
 async def test_the_engine_is_told_whose_request_it_is() -> None:
-    parts = Parts(Told())
+    told = Told()
+    parts = Parts(told)
     stream = parts.generation.stream(
         GenerateRequest(Text("hi"), None), request_id="r", caller=Caller(tenant=Tenant(name="acme"))
     )
     async for _ in stream:
         pass
-    assert Told.tenants == ["acme"]
+    assert told.tenants == ["acme"]
 
 
 class Silent(Recorder):
