@@ -249,7 +249,7 @@ def _weight(array: Any) -> int:
         counted = array.indices.value_counts()
         lengths = compute.binary_length(array.dictionary.take(counted.field("values")))
         texts = compute.sum(compute.multiply(lengths, counted.field("counts"))).as_py() or 0
-            return len(array) * (int(kind.value_type.bit_width) // 8)
+        return int(texts + array.indices.nbytes)
     if types.is_struct(kind):
         return sum(_weight(child) for child in array.flatten())
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
