@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pytest
 from support.engines import tokens
 
 from hotshoe.adapter.manifest import Base
+from hotshoe.serve.engine import EngineChunk
 from hotshoe.wire.structure import Grammar
 from hotshoe.wire.values import Sampling
 
@@ -77,6 +78,11 @@ def structures() -> list[psutil.Process]:
     return [each for each in living if each.ppid() in zygotes]
 
 
+async def rest(stream: AsyncGenerator[EngineChunk, None]) -> int:
+    """How many tokens are still to come."""
+    return sum([len(chunk.token_ids) async for chunk in stream])
+
+
 async def test_an_answer_that_made_room_comes_back_when_its_structure_knows_what_may_come(
     small_engine: VllmEngine,
 ) -> None:
@@ -86,9 +92,11 @@ async def test_an_answer_that_made_room_comes_back_when_its_structure_knows_what
     whole = await tokens(small_engine, PROMPT, sampling=sampling)
     (process,) = set(structures()) - set(others)
 
-    long = [asyncio.ensure_future(tokens(small_engine, PROMPT, sampling=LONG)) for _ in range(2)]
-    await asyncio.sleep(0.05)
-    stream = small_engine.generate("preempted", small_engine.encode_text(PROMPT), sampling, None)
+    prompt = small_engine.encode_text(PROMPT)
+    streams = [small_engine.generate(f"long-{n}", prompt, LONG, None) for n in range(2)]
+    first = await asyncio.gather(*(anext(each) for each in streams))  # Now they hold their blocks.
+    long = [asyncio.ensure_future(rest(each)) for each in streams]
+    stream = small_engine.generate("preempted", prompt, sampling, None)
     found = [token for _ in range(4) for token in (await anext(stream)).token_ids]
     process.suspend()
     try:
@@ -100,7 +108,8 @@ async def test_an_answer_that_made_room_comes_back_when_its_structure_knows_what
 
     assert preemptions() > before
     assert tuple(found) == whole
-    assert all(len(each.result()) == LONG.max_tokens for each in long)
+    lengths = [len(chunk.token_ids) + each.result() for chunk, each in zip(first, long, strict=True)]
+    assert lengths == [LONG.max_tokens] * 2
 
 
 async def test_answers_of_many_structures_keep_to_their_own_while_they_take_room_from_each_other(
