@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -26,6 +27,9 @@ from hotshoe.serve.structures.processes import BUSY, UNKNOWN, Processes, Zygote
 from hotshoe.serve.structures.wanted import Wanted
 
 pytestmark = pytest.mark.timeout(120)
+
+STARVED_SECONDS = 900
+"""For ten of the processor's time that a process gets only where nobody else wants it."""
 
 VOCABULARY = ["<eos>", "a", "b", "{", "}", '"', ":", ",", "1"]
 EOS, A, B = 0, 1, 2
@@ -88,16 +92,18 @@ def asked(processes: Processes, text: str, kind: str = "grammar", tenant: str = 
 
 def verdict(processes: Processes, text: str, kind: str = "grammar", tenant: str = "") -> str:
     """The verdict, once there is one."""
-    until = time.monotonic() + 60
     while (found := asked(processes, text, kind, tenant)) is None:
-        assert time.monotonic() < until
         time.sleep(0.01)
     return found
 
 
 def nicenesses() -> set[int]:
     """Of the processes below this one."""
-    return {each.nice() for each in psutil.Process().children(recursive=True)}
+    found: set[int] = set()
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.add(each.nice())
+    return found
 
 
 def child_of(processes: Processes, text: str) -> psutil.Process:
@@ -163,13 +169,14 @@ def test_tokens_that_do_not_fit_end_the_answer(processes: Processes) -> None:
     assert not processes.accept(follower, (A,))
 
 
+@pytest.mark.timeout(STARVED_SECONDS)
 def test_an_answer_that_takes_ever_longer_is_ended_and_others_of_its_structure_go_on(
     processes: Processes,
 ) -> None:
     assert verdict(processes, AMBIGUOUS) == ""
     other, follower = (processes.open(key(AMBIGUOUS), (EOS,)) for _ in range(2))
-    longest, began = 0.0, time.monotonic()
-    while follower.fault is None and time.monotonic() - began < 60:
+    longest = 0.0
+    while follower.fault is None:
         before = time.thread_time()
         processes.accept(follower, (A,))
         processes.ready(follower)
@@ -272,6 +279,7 @@ def test_answers_that_many_tokens_may_end_begin_together(processes: Processes) -
         processes.close_follower(each)
 
 
+@pytest.mark.timeout(STARVED_SECONDS)
 def test_a_structure_that_takes_minutes_to_compile_is_refused_while_others_are_compiled(
     processes: Processes,
 ) -> None:
@@ -280,7 +288,9 @@ def test_a_structure_that_takes_minutes_to_compile_is_refused_while_others_are_c
     while asked(processes, ENDLESS) is None and SLOW_NICENESS not in nicenesses():
         time.sleep(0.05)
     assert SLOW_NICENESS in nicenesses()  # It only gets what of the processor nobody else wants.
-    assert "to compile" in verdict(processes, ENDLESS)
+    while (found := verdict(processes, ENDLESS)) == BUSY:
+        time.sleep(0.05)  # It did not get far in a minute: others wanted the processor.
+    assert "to compile" in found
 
 
 @pytest.mark.parametrize(
@@ -358,14 +368,18 @@ def test_a_structure_that_nobody_waits_for_is_compiled_no_further_and_not_refuse
     processes, small = Processes(zygote, most=1), 'root ::= "a"'
     try:
         assert verdict(processes, small) == ""  # The zygote is there.
-        assert asked(processes, ENDLESS) is None  # It has the only place now.
+        while (found := asked(processes, ENDLESS)) == BUSY:
+            time.sleep(0.05)
+        assert found is None  # It has the only place now.
         assert asked(processes, small) == BUSY
         until = time.monotonic() + 30
         while asked(processes, small) == BUSY:
             assert time.monotonic() < until
             time.sleep(0.05)
         assert verdict(processes, small) == ""
-        assert asked(processes, ENDLESS) is None
+        while (found := asked(processes, ENDLESS)) == BUSY:
+            time.sleep(0.05)
+        assert found is None
     finally:
         processes.close()
 
