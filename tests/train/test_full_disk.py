@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.full_disk import no_file_grows_beyond
 from support.routing import config, rows, write
 
-from hotshoe.adapter.errors import Refused
+from hotshoe.adapter.errors import InvalidConfig, Refused
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.disk import check_room, disk_explained, written_bytes
 from hotshoe.train.estimate import Shape
 from hotshoe.train.progress import Silent
 from hotshoe.train.run import train
 from hotshoe.train.scratch import scratch_for
+from hotshoe.train.trainer import goes_on, restore, sweep
 
 SHAPE = Shape(1_000_000, 10_000, 4, 64, 256, depth=1.0, bytes_per_weight=4)
 STEPS = {"steps": 8, "batch_rows": 4, "learning_rate": 1e-2, "threads": 1}
@@ -69,7 +74,7 @@ def test_a_checkpoint_that_finds_no_room_is_told_and_the_last_one_goes_on(
         r"what the run keeps could not be written: .*; the run writes about \d+\.\d MiB, and ", said
     )
     assert re.search(rf"{tmp_path}/\.out\.run has [\d,.]+ MiB free\. Make room.* goes on after step 3", said)
-    assert [path.name for path in (tmp_path / ".out.run").glob("checkpoint-*")] == ["checkpoint-3"]
+    assert (tmp_path / ".out.run" / "checkpoint-3").is_dir()
     unbroken = train(chosen, out=tmp_path / "unbroken")
     resumed = train(chosen, out=out)
     assert resumed.losses == unbroken.losses
@@ -164,14 +169,11 @@ def test_a_run_that_the_disk_has_no_room_for_is_refused_before_its_first_step(tm
 
 
 def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path) -> None:
-    free = 1 << 60
-    (tmp_path / "checkpoint").touch()
-    with (tmp_path / "checkpoint").open("r+b") as file:
-        # A hole: so large a file takes no room by itself.
-        file.truncate(1 << 42)
-    check_room(tmp_path, 1 << 42)
+    (tmp_path / "checkpoint").write_bytes(b"\0" * 4096)
+    (tmp_path / "gone meanwhile").symlink_to("nothing")
+    check_room(tmp_path, 4096 + 100, free=100)
     with pytest.raises(Refused):
-        check_room(tmp_path, free)
+        check_room(tmp_path, 4096 + 101, free=100)
 
 
 def test_what_is_written_grows_with_what_is_kept(tiny_base: Path, folder: Path) -> None:
@@ -180,6 +182,8 @@ def test_what_is_written_grows_with_what_is_kept(tiny_base: Path, folder: Path) 
         return (written_bytes(chosen, SHAPE) - written_bytes(full, SHAPE)) // (SHAPE.trainable * 4)
 
     full = config(tiny_base, folder, recipe="full")
+    extracted = replace(SHAPE, adapter=5_000)
+    assert written_bytes(full, extracted) - written_bytes(full, SHAPE) == 20_000
     assert adapters() == 1
     assert adapters(lora={"init": "pissa"}) == 3
     assert adapters(training={"checkpoint_every_steps": 5}) == 10
@@ -187,6 +191,78 @@ def test_what_is_written_grows_with_what_is_kept(tiny_base: Path, folder: Path) 
 
 
 def test_what_is_no_disks_refusal_goes_by_as_it_is(tmp_path: Path) -> None:
-    for error in (ConnectionRefusedError(errno.ECONNREFUSED, "no tracker there"), ValueError("no")):
+    for error in (
+        ConnectionRefusedError(errno.ECONNREFUSED, "no tracker there"),
+        ValueError("no"),
+        PermissionError(errno.EACCES, "Permission denied", "/elsewhere/scores.txt"),
+        PermissionError(errno.EPERM, "Operation not permitted"),
+        OSError(errno.EIO, "Input/output error", str(tmp_path.with_name("tracker"))),
+    ):
         with pytest.raises(type(error)), disk_explained("it", tmp_path, 1, lambda: ""):
             raise error
+
+
+def test_a_place_that_may_not_be_written_is_told_in_the_folder_and_on_the_way_there(tmp_path: Path) -> None:
+    for place in (tmp_path / "checkpoint-3" / "state", tmp_path.parent):
+        with pytest.raises(Refused, match="it could not be written"), disk_explained("it", tmp_path, 1, str):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+
+def checkpoint(folder: Path, step: int, state: str | None) -> Path:
+    made = folder / f"checkpoint-{step}"
+    made.mkdir()
+    if state is not None:
+        (made / "trainer_state.json").write_text(state)
+    return made
+
+
+def test_what_becomes_of_a_run_is_told_without_removing_anything(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 2, "{}")
+    checkpoint(tmp_path, 4, '{"half')
+    checkpoint(tmp_path, 6, None)
+    assert "it goes on after step 2" in goes_on(tmp_path)
+    (tmp_path / "checkpoint-8").mkdir()
+    # It is there, and whether it is whole cannot be known: a link to itself cannot be opened.
+    (tmp_path / "checkpoint-8" / "trainer_state.json").symlink_to("trainer_state.json")
+    assert "it goes on after the last step that it kept" in goes_on(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_half_a_checkpoint_is_swept_away_and_one_that_cannot_be_read_just_now_is_not(tmp_path: Path) -> None:
+    for step, state in ((2, "{}"), (4, '{"half'), (6, None)):
+        checkpoint(tmp_path, step, state)
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+    (tmp_path / "checkpoint-2" / "trainer_state.json").unlink()
+    (tmp_path / "checkpoint-2" / "trainer_state.json").symlink_to("trainer_state.json")
+    with pytest.raises(OSError, match="Too many levels"):
+        sweep(tmp_path)
+    assert (tmp_path / "checkpoint-2").is_dir()
+
+
+def test_a_trainer_that_has_no_epochs_to_leave_out_says_so(tmp_path: Path) -> None:
+    ended = {"stateful_callbacks": {"TrainerControl": {"args": {"should_training_stop": True}}}}
+    last = checkpoint(tmp_path, 2, json.dumps(ended))
+    with pytest.raises(AttributeError, match="has no _run_epoch"):
+        restore(SimpleNamespace(), SimpleNamespace(peft_config={}), last)
+
+
+def test_a_run_beside_another_is_told_of_that_one_and_not_of_the_room(tmp_path: Path) -> None:
+    with scratch_for(tmp_path / "out", "a", keep=False) as scratch:
+        with (
+            pytest.raises(InvalidConfig, match="another process is training"),
+            scratch_for(tmp_path / "out", "a", keep=False, needed=1 << 60),
+        ):
+            pytest.fail("two runs at once")
+        assert scratch.is_dir()
+
+
+def test_what_ended_a_run_is_told_where_its_folder_cannot_be_removed(tmp_path: Path) -> None:
+    def run() -> None:
+        with scratch_for(tmp_path / "out", "a", keep=False) as scratch:
+            # A folder that is gone cannot be removed, as one on a disk that fails.
+            shutil.rmtree(scratch)
+            raise Refused("the disk is full")
+
+    with pytest.raises(Refused, match="the disk is full"):
+        run()

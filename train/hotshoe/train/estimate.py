@@ -19,7 +19,8 @@ LIBRARY_BYTES = 9 << 26
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a run's cost depends on. Parameters are counts; `depth` is the share of layers above the
-    lowest one with an adapter, which is how far back the gradient goes."""
+    lowest one with an adapter, which is how far back the gradient goes. `adapter` counts the adapter's own
+    where something else is trained, or nothing."""
 
     parameters: int
     trainable: int
@@ -29,6 +30,7 @@ class Shape:
     depth: float
     bytes_per_weight: int
     recompute: bool = False
+    adapter: int = 0
 
 
 @dataclass(frozen=True, slots=True)

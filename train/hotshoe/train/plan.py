@@ -59,7 +59,7 @@ class Plan:
 def plan(config: TrainConfig, *, parents: Parents | None = None, skip_bad: bool = False) -> Plan:
     """Look at everything that a run would use; read rows, load no weights, train nothing.
 
-    Raises what `train` would raise before its first step.
+    Raises what `train` would raise about config, data and parents before its first step.
     """
     base = fetch_base(config.base)
     started = fetch_parents(config, parents, base)

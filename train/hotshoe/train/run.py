@@ -83,7 +83,8 @@ def train(
             outcome = _learn(desk, out, scratch, progress, first=together.first)
             if not together.first:
                 sys.exit(0)
-            with disk_explained("the adapter", out, needed, lambda: goes_on(scratch)):
+            # It is written beside `out` first.
+            with disk_explained("the adapter", out.parent, needed, lambda: goes_on(scratch)):
                 return _write(desk, outcome, out=out, begun=begun)
 
 

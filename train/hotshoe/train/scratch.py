@@ -6,7 +6,7 @@ import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -36,29 +36,36 @@ def scratch_for(out: Path, inputs: str, *, keep: bool, first: bool = True, neede
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
-    with _made(folder, needed):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / _LOCK, timeout=0)
-        with lock:
+    fresh = not folder.exists()
+    with ExitStack() as held:
+        with _made(folder, needed):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(FileLock(folder / _LOCK, timeout=0))
+            except Timeout:
+                raise InvalidConfig(f"another process is training {out} now: wait, or name another") from None
+        try:
+            check_room(folder, needed)
             with _made(folder, needed):
                 _claim(folder, inputs, keep=keep)
-            try:
-                yield folder
-            except BaseException:
-                if not keep:
-                    shutil.rmtree(folder)
-                raise
-            shutil.rmtree(folder)
-    except Timeout:
-        raise InvalidConfig(f"another process is training {out} now: wait, or name another") from None
+        except BaseException:
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            yield folder
+        except BaseException:
+            if not keep:
+                # What is told is what ended the run; a disk that fails may keep its folder.
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder)
 
 
-@contextmanager
-def _made(folder: Path, needed: int) -> Iterator[None]:
-    check_room(folder, needed)
-    with disk_explained("the run's folder", folder, needed, lambda: "Make room there, or name another --out"):
-        yield
+def _made(folder: Path, needed: int) -> AbstractContextManager[None]:
+    return disk_explained(
+        "the run's folder", folder, needed, lambda: "Make room there, or name another --out"
+    )
 
 
 def unfinished(parent: Path, stem: str) -> Path | None:

@@ -31,7 +31,7 @@ def shape_of(
             if "lora_B" in name:
                 parameter.requires_grad_(False)
     layers = int(model.config.num_hidden_layers)
-    trained = trainable_parameters(adapted)
+    trained = adapter = trainable_parameters(adapted)
     if config.recipe == "full":
         adapters = (module for module in adapted.modules() if hasattr(module, "base_layer"))
         trained = sum(module.base_layer.weight.numel() for module in adapters)
@@ -44,6 +44,7 @@ def shape_of(
         depth=(layers - lowest_trained_layer(adapted)) / layers,
         bytes_per_weight=2 if machine.bf16 else 4,
         recompute=config.training.recompute,
+        adapter=adapter if config.recipe in ("full", "merge") else 0,
     )
     named = adapted.peft_config["default"].target_modules
     return shape, (named,) if isinstance(named, str) else tuple(sorted(named))

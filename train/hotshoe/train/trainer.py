@@ -106,9 +106,11 @@ def run_trainer(trainer: Any, lesson: Lesson, *, places: Sequence[str] | None = 
         trainer.add_callback(check)
     if lesson.config.training.lora_plus_ratio is not None:
         trainer.optimizer = _lora_plus(trainer, lesson)
+    if processes().first:
+        sweep(lesson.scratch)
     last = _last_checkpoint(lesson.scratch)
     if last is not None:
-        _restore(trainer, lesson.model, Path(last))
+        restore(trainer, lesson.model, Path(last))
     with memory_explained(knobs(lesson.config, lesson.batch, longest=_longest(lesson))):
         trainer.train(resume_from_checkpoint=last)
     weights = gathered(trainer, processes())
@@ -227,29 +229,43 @@ def _checking(lesson: Lesson) -> Any:
 
 
 def goes_on(folder: Path) -> str:
-    """What becomes of a run in `folder` that ends here and is started again; half a checkpoint is removed."""
-    last = _last_checkpoint(folder)
-    after = f"goes on after step {last.rpartition('-')[2]}" if last else "begins anew"
+    """What becomes of a run in `folder` that ends here and is started again; nothing is changed there."""
+    try:
+        last = _last_checkpoint(folder)
+        after = f"goes on after step {last.rpartition('-')[2]}" if last else "begins anew"
+    except OSError:
+        # What ends the run may keep its folder from being read, too.
+        after = "goes on after the last step that it kept"
     return f"Make room, or see to the place's rights, and start the same command again: it {after}"
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; one that a kill cut short is removed.
+    """The newest whole checkpoint; raise OSError where that cannot be known."""
+    whole = (checkpoint for checkpoint in folder.glob("checkpoint-*") if _is_whole(checkpoint))
+    newest = max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+    return str(newest) if newest else None
+
+
+def sweep(folder: Path) -> None:
+    """Remove checkpoints that a kill cut short."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not _is_whole(checkpoint):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether all of it was written; raise OSError where it cannot be read just now, which says nothing.
 
     transformers writes trainer_state.json last (Trainer._save_checkpoint), so where it reads, all is there.
     """
-    whole: dict[int, Path] = {}
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_bytes())
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        else:
-            whole[int(checkpoint.name.rpartition("-")[2])] = checkpoint
-    return str(whole[max(whole)]) if whole else None
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return True
 
 
-def _restore(trainer: Any, model: Model, checkpoint: Path) -> None:
+def restore(trainer: Any, model: Model, checkpoint: Path) -> None:
     """Do for a run that goes on what transformers does not."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -259,5 +275,7 @@ def _restore(trainer: Any, model: Model, checkpoint: Path) -> None:
         set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
     state = json.loads((checkpoint / "trainer_state.json").read_bytes())
     if state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]:
-        # All steps were taken, or an early end was told; it would take one more before it asks (_run_epoch).
+        # All steps were taken, or an early end was told; it would take one more before it asks.
+        if not hasattr(trainer, "_run_epoch"):
+            raise AttributeError("transformers' Trainer has no _run_epoch: a run that ended would train on")
         trainer._run_epoch = lambda **_: None
