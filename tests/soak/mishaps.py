@@ -28,8 +28,8 @@ NOTICED_SECONDS = 10.0
 ENGINE_SHARE = 0.8
 """Of the kills; the others hit a process that vLLM or Python keeps beside it."""
 
-MODEL_BYTES = 200 << 20
-"""A process that has more than this is one that holds a model."""
+MODEL_BYTES = 400 << 20
+"""A process that has more than this is one that holds a model; the one for structured output has 280 MiB."""
 
 REREAD_SECONDS = 10.0
 LOOK_SECONDS = 0.05

@@ -23,6 +23,9 @@ from hotshoe.registry import BaseModel, fetch_base
 
 FAULTS = {name: fault for name, fault in (PLAIN | DEEP).items() if name != "no folder"}
 
+SMUGGLED = ("UNSERVABLE", "TAMPERED")
+"""The second where it has files that no version is made of."""
+
 STUCK_SECONDS = 120.0
 FIRST_SEED = 1_000_000
 """Of adapters that are broken later: no voice has one of these."""
@@ -61,7 +64,7 @@ class Poison:
         with self._record.doing("publish a broken adapter past inspection"):
             folder, _ = await asyncio.to_thread(self._broken, chance)
             name = AdapterName(chance.choice(TENANTS), "shelved")
-            self._shelve(await asyncio.to_thread(self._smuggle, folder, name), "UNSERVABLE")
+            self._shelve(await asyncio.to_thread(self._smuggle, folder, name), *SMUGGLED)
 
     async def _unfit(self, chance: random.Random) -> None:
         with self._record.doing("publish one for other slots or another base"):
@@ -86,7 +89,7 @@ class Poison:
             line = chance.choice(list(self._world.lines.values()))
             folder, _ = await asyncio.to_thread(self._broken, chance)
             version = await asyncio.to_thread(self._smuggle, folder, line.name)
-            self._shelve(version, "UNSERVABLE")
+            self._shelve(version, *SMUGGLED)
             registry = self._world.registry
             await asyncio.to_thread(registry.promote, line.name, ALIAS, version.number, force=True)
             alias = f"{line.name}@{ALIAS}"
@@ -106,8 +109,8 @@ class Poison:
             while not await asyncio.to_thread(ask):
                 await asyncio.sleep(LOOK_SECONDS)
 
-    def _shelve(self, version: Version, reason: str) -> None:
-        self._world.bad.append(Bad(version, frozenset({reason})))
+    def _shelve(self, version: Version, *reasons: str) -> None:
+        self._world.bad.append(Bad(version, frozenset(reasons)))
 
     def _made(self, rank: int = 8) -> Path:
         seed = next(self._seeds)
