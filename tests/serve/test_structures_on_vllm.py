@@ -162,6 +162,22 @@ async def test_a_tenant_that_floods_with_slow_structures_keeps_no_other_from_hav
     await asyncio.gather(*flood, return_exceptions=True)
 
 
+async def test_an_answer_whose_structure_is_gone_before_it_begins_may_be_asked_for_again(
+    tiny_engine: VllmEngine,
+) -> None:
+    from vllm.inputs.engine import tokens_input
+
+    from hotshoe.serve.structures.judging import wanted
+    from hotshoe.serve.vllm_params import chunks_of, params_of
+
+    sampling = Sampling(max_tokens=4, n=2, structure=Grammar('root ::= "never judged"'))
+    params = params_of(sampling, {}, wanted(Grammar('root ::= "never judged"'), "acme"))
+    prompt = tokens_input(list(tiny_engine.encode_text(PROMPT)))
+    outputs = [each async for each in tiny_engine._llm.generate(prompt, params, "gone")]
+    with pytest.raises(Exhausted):
+        [chunk for output in outputs for chunk in chunks_of(output, sampling)]
+
+
 async def test_a_large_schema_leaves_the_event_loop_to_the_others(asker: Asker) -> None:
     names = [f"field_{n:03}_{'x' * 20}" for n in range(330)]
     kinds = ("string", "integer", "array", "boolean")

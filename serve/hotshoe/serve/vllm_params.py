@@ -12,6 +12,8 @@ from vllm.v1.engine.exceptions import EngineGenerateError
 
 from hotshoe.adapter.errors import InvalidRequest
 from hotshoe.serve.engine import EngineChunk
+from hotshoe.serve.structures.judging import exhausted
+from hotshoe.serve.structures.processes import BUSY
 from hotshoe.serve.structures.wanted import Wanted
 from hotshoe.wire.values import FinishReason, Sampling, TokenLogprob
 
@@ -63,10 +65,13 @@ def params_of(
 def chunks_of(output: RequestOutput, sampling: Sampling) -> Iterator[EngineChunk]:
     """A chunk for each answer that goes on in this output.
 
-    Raises InvalidRequest where one goes no further for its structure, EngineGenerateError for another fault.
+    Raises InvalidRequest where one goes no further for its structure, Exhausted where that was gone before it
+    began, EngineGenerateError for another fault.
     """
     for answer in output.outputs:
         if answer.finish_reason == "error":
+            if answer.stop_reason == BUSY:
+                raise exhausted()
             if isinstance(answer.stop_reason, str):
                 raise InvalidRequest(f"the engine gave this answer up: {answer.stop_reason}")
             raise EngineGenerateError("it gave up on an answer")

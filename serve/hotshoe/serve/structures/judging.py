@@ -44,10 +44,7 @@ class Judge:
         """
         verdict = await self._verdict(wanted)
         if verdict == BUSY:
-            raise Exhausted(
-                "the server follows as many structures as it can for you: try again, or ask without one",
-                retry_seconds=RETRY_SECONDS,
-            )
+            raise exhausted()
         if verdict:
             raise InvalidRequest(f"the engine refuses this request: {verdict}")
 
@@ -67,6 +64,14 @@ class Judge:
         finally:
             self._waiting -= 1
         return verdict
+
+
+def exhausted() -> Exhausted:
+    """There is no process for the structure, for now."""
+    return Exhausted(
+        "the server follows as many structures as it can for you: try again, or ask without one",
+        retry_seconds=RETRY_SECONDS,
+    )
 
 
 def wanted(structure: Structure, tenant: str) -> Wanted:

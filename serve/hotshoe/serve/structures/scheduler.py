@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from hotshoe.serve.structures.backend import ApartBackend, ApartGrammar
 from hotshoe.serve.structures.limits import GRACE_SECONDS
 from hotshoe.serve.structures.process import Follower
+from hotshoe.serve.structures.processes import BUSY
 from hotshoe.serve.structures.worker import look_after
 
 WARM_UP_AFTER_SECONDS = 5.0
@@ -23,6 +25,7 @@ class _Patient:
 
     running: list[Any]
     current_step: int
+    grammar_compile_error_reqs: set[str]
 
     def __init__(self, vllm_config: Any, kv_cache_config: Any, structured_output_manager: Any, **rest: Any):
         super().__init__(  # type: ignore[call-arg]
@@ -44,6 +47,15 @@ class _Patient:
     def schedule(self, *arguments: Any, **named: Any) -> Any:
         self._sit_out()
         return super().schedule(*arguments, **named)  # type: ignore[misc]
+
+    def update_from_output(self, *arguments: Any, **named: Any) -> Any:
+        lost = {*self.grammar_compile_error_reqs}
+        found = super().update_from_output(*arguments, **named)  # type: ignore[misc]
+        if lost:
+            # Their structure's process was gone before they began. vLLM tells no reason of its own.
+            for each in itertools.chain.from_iterable(outputs.outputs for outputs in found.values()):
+                each.stop_reason = BUSY if each.request_id in lost else each.stop_reason
+        return found
 
     def _handle_blocked_waiting_request(self, request: Any) -> bool:
         """Whether one that waits may run in this step: it begins, or comes back after it made room."""
