@@ -20,7 +20,7 @@ from support.broken import DEEP
 from support.engines import GREEDY, as_engine_adapter, chunks, tokens
 from support.processes import command
 
-from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidConfig
+from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidConfig, Unservable
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve import lora_cpu
 from hotshoe.serve.vllm_config import VllmConfig, environment
@@ -98,8 +98,10 @@ async def test_a_finite_adapter_that_overflows_leaves_no_trace_in_later_answers(
     poison = as_engine_adapter(tiny_adapter("poison", 74, scale=1e18))
     await tiny_engine.add(poison)
     # Long enough to go through every KV block there is.
-    long = Sampling(temperature=0, max_tokens=300, ignore_eos=True)
-    await asyncio.gather(*(tokens(tiny_engine, prompt, poison, long) for prompt in prompts[:12]))
+    for first in range(12):
+        long = tuple(range(first + 10, first + 10 + tiny.CONTEXT_TOKENS - 100))
+        with pytest.raises(Unservable, match="overflows on this prompt"):
+            await tokens(tiny_engine, long, poison)
     await tiny_engine.remove(poison)
 
     assert await _all(tiny_engine, prompts) == before
@@ -115,10 +117,12 @@ async def test_an_overflowing_adapter_beside_others_changes_only_its_own_answers
     alone = [await tokens(tiny_engine, PROMPTS[0], None), await tokens(tiny_engine, PROMPTS[0], good)]
 
     mixed = await asyncio.gather(
-        *(tokens(tiny_engine, PROMPTS[0], who) for who in (poison, None, good, poison, None, good))
+        *(tokens(tiny_engine, PROMPTS[0], who) for who in (poison, None, good, poison, None, good)),
+        return_exceptions=True,
     )
 
     assert [mixed[1], mixed[2], mixed[4], mixed[5]] == alone * 2
+    assert [type(mixed[0]), type(mixed[3])] == [Unservable] * 2
     for adapter in (good, poison):
         await tiny_engine.remove(adapter)
 

@@ -114,6 +114,7 @@ def _variables(threads: int, log_file: Path | None) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         # vLLM's own binding takes whole cores; the server and the engine share them.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_COMPUTE_NANS_IN_LOGITS": "1",  # See overflow.py.
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR" if log_file is None else "INFO",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",

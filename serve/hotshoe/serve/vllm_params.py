@@ -10,8 +10,9 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineGenerateError
 
-from hotshoe.adapter.errors import InvalidRequest
+from hotshoe.adapter.errors import InvalidRequest, Unservable
 from hotshoe.serve.engine import EngineChunk
+from hotshoe.serve.overflow import OVERFLOWED
 from hotshoe.serve.structures.judging import exhausted
 from hotshoe.serve.structures.processes import BUSY
 from hotshoe.serve.structures.wanted import Wanted
@@ -66,12 +67,17 @@ def chunks_of(output: RequestOutput, sampling: Sampling) -> Iterator[EngineChunk
     """A chunk for each answer that goes on in this output.
 
     Raises InvalidRequest where one goes no further for its structure, Exhausted where that was gone before it
-    began, EngineGenerateError for another fault.
+    began, Unservable where whoever answers overflows, EngineGenerateError for another fault.
     """
     for answer in output.outputs:
         if answer.finish_reason == "error":
             if answer.stop_reason == BUSY:
                 raise exhausted()
+            if answer.stop_reason == OVERFLOWED:
+                raise Unservable(
+                    "the adapter, or the base without one, overflows on this prompt: its answer is no number "
+                    "any more; ask another version, or train this one again at a lower rate"
+                )
             if isinstance(answer.stop_reason, str):
                 raise InvalidRequest(f"the engine gave this answer up: {answer.stop_reason}")
             raise EngineGenerateError("it gave up on an answer")

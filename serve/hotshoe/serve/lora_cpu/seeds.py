@@ -7,19 +7,9 @@ the generator's offset; a CPU's generator has none, and asking for it ends the e
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from vllm.v1.worker.lora_model_runner_mixin import LoRAModelRunnerMixin
-
-_load_lora_model: Callable[..., Any] = LoRAModelRunnerMixin.load_lora_model
-
-
-def load_lora_model(runner: Any, *arguments: Any, **named: Any) -> Any:
-    """As the mixin's own, which every runner calls while it loads; and have the runner take draws back."""
-    take_back_draws(runner)
-    return _load_lora_model(runner, *arguments, **named)
 
 
 def take_back_draws(runner: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from hotshoe.serve.overflow import EndOverflowed
 from hotshoe.serve.structures.backend import ApartBackend, ApartGrammar
 from hotshoe.serve.structures.limits import GRACE_SECONDS
 from hotshoe.serve.structures.process import Follower
@@ -98,9 +99,9 @@ def _follower(request: Any) -> Follower | None:
     return grammar.follower if isinstance(grammar, ApartGrammar) else None
 
 
-class PatientScheduler(_Patient, Scheduler):  # type: ignore[misc]
+class PatientScheduler(_Patient, EndOverflowed, Scheduler):  # type: ignore[misc]
     """Where vLLM plans one step at a time."""
 
 
-class PatientAsyncScheduler(_Patient, AsyncScheduler):  # type: ignore[misc]
+class PatientAsyncScheduler(_Patient, EndOverflowed, AsyncScheduler):  # type: ignore[misc]
     """Where vLLM plans a step ahead."""
