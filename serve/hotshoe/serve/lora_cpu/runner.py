@@ -1,4 +1,4 @@
-"""What is changed in vLLM's model runner, in each as it loads: the runner's own module must not be imported early."""
+"""What is changed in vLLM's model runner, in each as it loads: importing the runner's module early breaks it."""
 
 from __future__ import annotations
 
