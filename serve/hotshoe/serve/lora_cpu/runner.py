@@ -1,4 +1,4 @@
-"""What is changed in vLLM's model runner, in each as it loads: importing the runner's module early breaks it."""
+"""What is changed in vLLM's model runner, in each as it loads: nobody may import its module before."""
 
 from __future__ import annotations
 
