@@ -245,13 +245,8 @@ def test_what_nobody_uses_for_five_minutes_gives_its_memory_back() -> None:
 
 
 def test_where_memory_runs_out_a_structure_goes_before_the_engine(processes: Processes) -> None:
-    assert verdict(processes, 'root ::= "babb"') == ""
-    scores = {
-        Path(f"/proc/{each.pid}/oom_score_adj").read_text().strip()
-        for child in psutil.Process().children()
-        for each in child.children()
-    }
-    assert scores == {"1000"}
+    child = child_of(processes, 'root ::= "babb"')
+    assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "1000"
 
 
 def test_more_messages_than_a_process_can_hold_unread_wait_for_it(processes: Processes) -> None:
