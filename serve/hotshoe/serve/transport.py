@@ -33,6 +33,8 @@ def new_server(config: ServeConfig) -> grpc.aio.Server:
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", PONG_SECONDS * 1000),
+        # The one that counts: gRPC has a time of its own for an answer to a ping, and that is a minute.
+        ("grpc.http2.ping_timeout_ms", PONG_SECONDS * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", LEAST_SECONDS_BETWEEN_PINGS * 1000),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ("grpc.max_connection_age_ms", min(round(config.connection_seconds * 1000), FOR_EVER)),
