@@ -83,6 +83,7 @@ async def test_top_shows_a_frame_where_there_is_no_terminal(served: Served) -> N
     assert code == 0
     assert "serving" in out
     assert "adapters loaded" in out
+    assert "0 of 4 slots in use" in out
 
 
 def test_a_view_tells_rates_between_two_looks() -> None:
@@ -91,7 +92,7 @@ def test_a_view_tells_rates_between_two_looks() -> None:
     text = shown(STATUS, dataclasses.replace(STATUS, tenants=(later,)))
     assert "150.0 tokens/s" in text
     assert "3 running  1 waiting" in text
-    assert "5 adapters loaded, 5.0 of 9 MiB, 2 in use, 1 loading" in text
+    assert "5 adapters loaded, 5.0 of 9 MiB, 2 of 4 slots in use, 1 loading" in text
     (row,) = (line for line in text.splitlines() if line.startswith("acme "))
     assert row.split() == ["acme", "│", "150.0", "│", "2.00", "│", "3", "│", "14", "│", "1", "│", "12", "ms"]
 

@@ -51,7 +51,9 @@ def _places(now: ServerStatus) -> Table:
     grid = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, full.capacity_bytes), completed=full.bytes, width=40)
     memory = f"{full.bytes / MIB:,.1f} of {full.capacity_bytes / MIB:,.0f} MiB"
-    said = f"{full.loaded} adapters loaded, {memory}, {full.leased} in use, {full.loading} loading"
+    # Never more than there are slots: an adapter gets its requests only with a slot.
+    slots = f"{full.leased} of {full.slots} slots in use"
+    said = f"{full.loaded} adapters loaded, {memory}, {slots}, {full.loading} loading"
     grid.add_row(bar, said)
     return grid
 
