@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.serving import Served, echo_server
+from support.waiting import eventually
 
 from hotshoe.adapter.errors import (
     AdapterNotFound,
@@ -126,6 +128,26 @@ async def test_a_stream_that_broke_off_is_not_begun_again(tmp_path: Path) -> Non
         served.engine.die()
         with pytest.raises(EngineUnavailable):
             await asyncio.wait_for(drop(stream), 5)
+        assert requests(served) == 1
+
+
+async def test_a_stream_of_the_blocking_client_that_broke_off_is_not_begun_again_either(
+    tmp_path: Path,
+) -> None:
+    async with echo_server(tmp_path, token_seconds=0.02) as served:
+        begun = threading.Event()
+
+        def read() -> None:
+            with Client(served.address) as client:
+                for event in client.stream("hello" * 100):
+                    if isinstance(event, Delta):
+                        begun.set()
+
+        reading = asyncio.create_task(asyncio.to_thread(read))
+        await eventually(begun.is_set)
+        served.engine.die()
+        with pytest.raises(EngineUnavailable):
+            await asyncio.wait_for(reading, 5)
         assert requests(served) == 1
 
 

@@ -23,6 +23,7 @@ from hotshoe.v1 import inference_pb2 as pb
 from hotshoe.v1 import inference_pb2_grpc
 
 INFERENCE = "hotshoe.v1.Inference"
+ADMIN = "hotshoe.v1.Admin"
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +105,15 @@ async def health_of(address: str, service: str = "") -> str:
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-async def test_health_is_told_for_the_server_and_for_the_service(served: Served) -> None:
-    assert await health_of(served.address) == "SERVING"
-    assert await health_of(served.address, INFERENCE) == "SERVING"
+@pytest.mark.parametrize("service", ["", INFERENCE, ADMIN])
+async def test_health_is_told_for_the_server_and_for_each_service(served: Served, service: str) -> None:
+    assert await health_of(served.address, service) == "SERVING"
+
+
+async def test_health_of_a_service_that_is_not_here_is_not_told(served: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await health_of(served.address, "hotshoe.v1.Nothing")
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_dead_engine_makes_it_unhealthy_and_its_callers_unavailable(tmp_path: Path) -> None:

@@ -95,6 +95,27 @@ def test_a_status_of_a_stranger_is_the_nearest_class(
     assert error.message == "something"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "sent"), [(2.5, (2, 500_000_000)), (0.0001, (0, 1_000_000)), (90.0, (90, 0))]
+)
+def test_the_time_to_come_back_is_a_retry_info_that_any_client_reads(
+    seconds: float, sent: tuple[int, int]
+) -> None:
+    ((_, details),) = trailers_of(Exhausted("full", retry_seconds=seconds))
+    info, retry = status_pb2.Status.FromString(details).details
+    assert info.type_url == "type.googleapis.com/google.rpc.ErrorInfo"
+    assert retry.type_url == "type.googleapis.com/google.rpc.RetryInfo"
+    delay = error_details_pb2.RetryInfo.FromString(retry.value).retry_delay
+    assert (delay.seconds, delay.nanos) == sent
+
+
+def test_an_error_that_no_waiting_mends_has_no_retry_info() -> None:
+    ((_, details),) = trailers_of(AdapterNotFound("no"))
+    assert [each.type_url for each in status_pb2.Status.FromString(details).details] == [
+        "type.googleapis.com/google.rpc.ErrorInfo"
+    ]
+
+
 def test_a_reason_of_another_domain_is_not_believed() -> None:
     status = status_pb2.Status()
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="TAMPERED", domain="example.com"))
