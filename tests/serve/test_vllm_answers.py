@@ -32,6 +32,11 @@ def texts(found: list[EngineChunk]) -> list[str]:
     return [whole[index] for index in sorted(whole)]
 
 
+def ids(found: list[EngineChunk]) -> list[int]:
+    """The tokens of the answer."""
+    return [token for chunk in found for token in chunk.token_ids]
+
+
 async def answer(engine: VllmEngine, **sampling: object) -> list[EngineChunk]:
     defaults: dict[str, object] = {"temperature": 0.0, "max_tokens": 12}
     return await chunks(engine, PROMPT, sampling=Sampling(**(defaults | sampling)))  # type: ignore[arg-type]
@@ -65,7 +70,29 @@ async def test_no_alternatives_are_told_if_none_were_asked_for(tiny_engine: Vllm
 
 async def test_a_bias_of_a_hundred_decides(tiny_engine: VllmEngine) -> None:
     found = await answer(tiny_engine, logit_bias=((300, 100.0),), max_tokens=4, ignore_eos=True)
-    assert [token for chunk in found for token in chunk.token_ids] == [300] * 4
+    assert ids(found) == [300] * 4
+
+
+async def test_a_stop_token_ends_the_answer(tiny_engine: VllmEngine) -> None:
+    found = await answer(tiny_engine, logit_bias=((300, 100.0),), stop_token_ids=(301, 300), ignore_eos=True)
+    assert ids(found) == [300]
+    assert found[-1].finish_reason is FinishReason.STOP
+
+
+async def test_an_answer_does_not_stop_before_it_has_its_least_tokens(tiny_engine: VllmEngine) -> None:
+    found = await answer(tiny_engine, logit_bias=((300, 100.0),), stop_token_ids=(300,), min_tokens=5)
+    assert ids(found).index(300) == 5
+    assert found[-1].finish_reason is FinishReason.STOP
+
+
+async def test_a_prompt_that_was_asked_before_is_read_from_the_cache(tiny_engine: VllmEngine) -> None:
+    prompt = tuple(range(400, 700))  # Over two blocks of the cache; no other test asks it.
+    sampling = Sampling(temperature=0.0, max_tokens=4, ignore_eos=True)
+    first, again = [await chunks(tiny_engine, prompt, sampling=sampling) for _ in range(2)]
+    assert {chunk.cached_tokens for chunk in first} == {0}
+    (cached,) = {chunk.cached_tokens for chunk in again}
+    assert 128 <= cached < len(prompt)
+    assert ids(again) == ids(first)
 
 
 SCHEMA = {
