@@ -33,13 +33,15 @@ def tenant(name: str = "acme", weight: float = 1.0, **limits: float) -> Tenant:
 class Request:
     """One that stands in line and, once in, stays until told to go."""
 
-    def __init__(self, admission: Admission, who: Tenant = ANYONE, adapter: str = "") -> None:
+    def __init__(
+        self, admission: Admission, who: Tenant = ANYONE, adapter: str = "", priority: int = 0
+    ) -> None:
         self.place: Place | None = None
         self.go = asyncio.Event()
-        self.task = asyncio.create_task(self._run(admission, who, adapter))
+        self.task = asyncio.create_task(self._run(admission, who, adapter, priority))
 
-    async def _run(self, admission: Admission, who: Tenant, adapter: str) -> None:
-        async with admission.place(who, adapter=adapter, prompt_tokens=1) as self.place:
+    async def _run(self, admission: Admission, who: Tenant, adapter: str, priority: int) -> None:
+        async with admission.place(who, adapter=adapter, prompt_tokens=1, priority=priority) as self.place:
             await self.go.wait()
 
     @property
@@ -81,6 +83,53 @@ async def test_who_finds_none_waits_until_one_is_left() -> None:
         assert second.is_in
         assert second.place is not None
         assert second.place.queue_ms == 250
+
+
+async def test_of_those_who_wait_the_more_urgent_one_is_let_in_first() -> None:
+    admission = make(1)
+    async with inside(admission, 1) as (first,):
+        low, usual, high = (Request(admission, priority=priority) for priority in (-1, 0, 1))
+        await until_idle()
+        await first.leave()
+        for next_one, others in ((high, (usual, low)), (usual, (low,)), (low, ())):
+            await until_idle()
+            assert next_one.is_in
+            assert not any(each.is_in for each in others)
+            await next_one.leave()
+
+
+async def test_a_tenant_of_three_times_the_weight_is_let_in_three_times_as_often() -> None:
+    admission = make(1)
+    async with inside(admission, 1) as (first,):
+        waiting = {
+            name: [Request(admission, tenant(name, weight)) for _ in range(12)]
+            for name, weight in (("light", 1), ("heavy", 3))
+        }
+        await until_idle()
+        leaving, order = first, list[str]()
+        for _ in range(12):
+            await leaving.leave()
+            await until_idle()
+            ((name, leaving),) = [
+                (name, each) for name, requests in waiting.items() for each in requests if each.is_in
+            ]
+            order.append(name)
+        assert (order.count("heavy"), order.count("light")) == (9, 3)
+        for each in (*waiting["light"], *waiting["heavy"]):
+            each.go.set()
+        await asyncio.gather(*(each.task for requests in waiting.values() for each in requests))
+
+
+async def test_a_deadline_that_the_tenants_weight_allows_for_is_no_refusal() -> None:
+    # A place takes 0.05 s: the heavy one is next almost at once, the light one's turn is 1 s away.
+    admission = make(1)
+    async with inside(admission, 11, tenant("globex")):
+        heavy = asyncio.create_task(_enter(admission, 0.5, tenant("heavy", weight=20)))
+        await until_idle()
+        assert not heavy.done()
+        heavy.cancel()
+        with pytest.raises(Exhausted, match="the line takes about"):
+            await asyncio.wait_for(_enter(admission, 0.5, tenant("light", weight=0.05)), 1)
 
 
 async def test_who_gives_up_in_line_makes_room_behind_him() -> None:
@@ -169,8 +218,8 @@ async def test_a_deadline_that_is_over_is_over() -> None:
         await _enter(make(), seconds_left=0)
 
 
-async def _enter(admission: Admission, seconds_left: float) -> None:
-    async with admission.place(ANYONE, adapter="", prompt_tokens=1, seconds_left=seconds_left):
+async def _enter(admission: Admission, seconds_left: float, who: Tenant = ANYONE) -> None:
+    async with admission.place(who, adapter="", prompt_tokens=1, seconds_left=seconds_left):
         pass
 
 

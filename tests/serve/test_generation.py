@@ -49,10 +49,11 @@ class OneVersion:
 
 
 class Parts:
-    def __init__(self, engine: Recorder | None = None) -> None:
+    def __init__(self, engine: Recorder | None = None, places: int = 8) -> None:
         self.engine = engine or Recorder()
         self.pool = AdapterPool(self.engine, Shelves(), capacity=2)
-        self.generation = Generation(self.engine, OneVersion(), self.pool, Admission(FairQueue(8, 2)))
+        self.admission = Admission(FairQueue(places, 2))
+        self.generation = Generation(self.engine, OneVersion(), self.pool, self.admission)
 
     async def complete(
         self, prompt: Prompt, *, adapter: AdapterRef | None = None, sampling: Sampling | None = None
@@ -186,6 +187,43 @@ async def test_an_engine_that_dies_during_an_answer_gives_the_adapter_back() -> 
     with pytest.raises(EngineUnavailable):
         await anext(stream)
     assert parts.pool.leases(SUPPORT) == 0
+
+
+class Line:
+    """Requests behind one that has the only place. order: the names of those that were answered."""
+
+    def __init__(self) -> None:
+        self.parts = Parts(places=1)
+        self.order: list[str] = []
+
+    async def answer(self, *requests: tuple[str, int, Tenant]) -> None:
+        """Have those of (name, priority, tenant) stand in line in this order, then be answered."""
+        first = self.parts.generation.stream(GenerateRequest(Text("hi")), request_id="first")
+        async with contextlib.aclosing(first), asyncio.TaskGroup() as group:
+            await anext(first)
+            for request in requests:
+                group.create_task(self._ask(*request))
+            await until_idle()
+            assert self.parts.admission.waiting == len(requests)
+            await first.aclose()
+
+    async def _ask(self, name: str, priority: int, tenant: Tenant) -> None:
+        request = GenerateRequest(Text("hi"), priority=priority)
+        await self.parts.generation.complete(request, request_id=name, caller=Caller(tenant=tenant))
+        self.order.append(name)
+
+
+async def test_a_tenants_urgent_request_is_answered_before_those_that_came_first() -> None:
+    line, acme = Line(), Tenant("acme")
+    await line.answer(("usual", 0, acme), ("low", -1, acme), ("high", 1, acme))
+    assert line.order == ["high", "usual", "low"]
+
+
+async def test_of_a_lines_answers_a_heavy_tenant_gets_its_part() -> None:
+    line = Line()
+    light, heavy = Tenant("light"), Tenant("heavy", weight=3)
+    await line.answer(*(("light", 0, light) for _ in range(8)), *(("heavy", 0, heavy) for _ in range(8)))
+    assert line.order[:8].count("heavy") == 6
 
 
 class Told(Recorder):
