@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.adapters import SUPPORT
+from support.adapters import SUPPORT, ref
 from support.serving import Served, echo_server
 
 from hotshoe.adapter.errors import AddressInUse, HotshoeError, InvalidConfig
@@ -22,7 +22,7 @@ from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.labels import LABELLED, OTHER
 from hotshoe.serve.metrics import Metrics
 from hotshoe.serve.server import Running, running
-from hotshoe.wire.values import Resolved, Sampling
+from hotshoe.wire.values import Resolved, Sampling, Tokens
 
 if TYPE_CHECKING:
     from hotshoe.serve.vllm_engine import VllmEngine
@@ -98,6 +98,31 @@ async def test_loads_evictions_and_swaps_are_counted(served: Served) -> None:
     assert 0 <= seen["hotshoe_alias_knowledge_age_seconds", ""] < 5
 
 
+async def test_an_alias_that_cannot_move_is_told_until_it_can(served: Served, tmp_path: Path) -> None:
+    async with AsyncClient(served.address) as client:
+        await client.generate("hi", adapter="acme/support@prod")
+        bad = served.registry.resolve(ref("acme/support@v2"))
+        for file in served.registry.manifest(bad).files:
+            for blob in (tmp_path / "registry").rglob(file.sha256):
+                blob.chmod(0o644)
+                blob.write_bytes(b"")
+        served.registry.promote(SUPPORT, "prod", 2)
+        seen = await scrape_until(served, "hotshoe_aliases_stuck", 1)
+        assert seen["hotshoe_alias_swaps_total", "outcome=TAMPERED"] >= 1
+        assert seen["hotshoe_alias_swaps_total", "outcome=OK"] == 0
+        assert seen["hotshoe_adapter_loads_total", "outcome=TAMPERED"] >= 1
+        served.registry.promote(SUPPORT, "prod", 1)
+        await scrape_until(served, "hotshoe_aliases_stuck", 0)
+
+
+async def scrape_until(served: Served, name: str, value: float) -> dict[tuple[str, str], float]:
+    """The samples as soon as this one, which has no labels, says so."""
+    async with asyncio.timeout(10):
+        while (seen := await scrape(served))[name, ""] != value:
+            await asyncio.sleep(0.05)
+    return seen
+
+
 async def test_what_else_the_process_measures_is_told_too(served: Served) -> None:
     seen = await scrape(served)
     assert ("python_info" in {name for name, _ in seen}) or ("process_cpu_seconds_total", "") in seen
@@ -126,6 +151,21 @@ async def test_the_engines_own_figures_are_beside_the_servers(
     ):
         assert total(after, name) - total(before, name) == tokens
     assert len({name for name, _ in after if name.startswith("vllm:")}) > 50
+
+
+@pytest.mark.engine
+async def test_tokens_of_a_prompt_that_the_engine_had_are_told_and_counted_as_cached(
+    tiny_engine: VllmEngine, tmp_path: Path
+) -> None:
+    config = ServeConfig(base="tiny", listen="127.0.0.1:0", metrics="127.0.0.1:0")
+    prompt = Tokens(tuple(range(700, 1000)))  # Over two blocks of the cache; no other test asks it.
+    with open_registry(tmp_path / "registry", cache=tmp_path / "cache") as registry:
+        async with running(config, tiny_engine, registry) as server, AsyncClient(server.address) as client:
+            first, again = [await client.generate(prompt, sampling=Sampling(max_tokens=2)) for _ in range(2)]
+            seen = await scrape(server)
+    assert first.usage.cached_tokens == 0 < again.usage.cached_tokens < again.usage.prompt_tokens == 300
+    cached = seen["hotshoe_tokens_total", "adapter=,kind=cached,tenant="]
+    assert cached == again.usage.cached_tokens
 
 
 def total(seen: dict[tuple[str, str], float], name: str) -> float:
