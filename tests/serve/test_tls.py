@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import ssl
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 from support.certificates import Authority, Pair
 from support.serving import echo_server
 
-from hotshoe.adapter.errors import InvalidConfig, Unavailable
+from hotshoe.adapter.errors import InvalidConfig, PermissionDenied, Unauthenticated, Unavailable
 from hotshoe.client import AsyncClient, Client, Tls
 from hotshoe.client.health import is_ready
+from hotshoe.client.retry import NEVER
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.tls import Certificate, TlsFiles
 from hotshoe.v1 import inference_pb2 as pb
@@ -72,6 +75,83 @@ async def test_with_a_client_authority_only_its_clients_are_answered(
             async with AsyncClient(served.address, tls=tls) as client:
                 with pytest.raises(Unavailable):
                     await client.generate("hi")
+
+
+SUBJECTS = """
+[tenants.acme]
+subjects = ["acme-app"]
+adapters = ["acme/*"]
+default_adapter = "acme/support"
+
+[tenants.globex]
+subjects = ["globex-app"]
+adapters = ["globex/*"]
+"""
+
+
+async def test_a_client_certificate_is_its_tenant_until_the_tenants_file_names_it_no_more(
+    tmp_path: Path, authority: Authority, pair: Pair
+) -> None:
+    tenants = tmp_path / "tenants.toml"
+    tenants.write_text(SUBJECTS)
+    files = TlsFiles(pair.certificate, pair.key, client_authority=authority.file)
+    shown = {name: authority.sign(name) for name in ("acme-app", "globex-app", "stranger")}
+
+    async with contextlib.AsyncExitStack() as stack:
+        served = await stack.enter_async_context(echo_server(tmp_path, tls=files, tenants=tenants))
+        acme, globex, stranger = [
+            await stack.enter_async_context(
+                AsyncClient(served.address, tls=Tls(authority.file, each.certificate, each.key))
+            )
+            for each in shown.values()
+        ]
+        assert str((await acme.generate("hi")).resolved) == "acme/support@v1"
+        assert [each.adapter for each in await acme.adapters()] == ["acme/support"]
+        assert [each.adapter for each in await globex.adapters()] == ["globex/legal"]
+        with pytest.raises(PermissionDenied, match="tenant globex may not use acme/support"):
+            await globex.generate("hi", adapter="acme/support")
+        with pytest.raises(Unauthenticated, match="client certificate"):
+            await stranger.generate("hi")
+
+        (tmp_path / "new").write_text(SUBJECTS.replace("globex-app", "globex-next"))
+        os.replace(tmp_path / "new", tenants)
+        with pytest.raises(Unauthenticated, match="client certificate"):
+            await asyncio.wait_for(ask_on(globex), 20)  # On the connection that it has had all along.
+        assert str((await acme.generate("hi")).resolved) == "acme/support@v1"
+
+
+async def ask_on(client: AsyncClient) -> None:
+    """Ask until that is refused."""
+    while True:
+        await client.adapters()
+        await asyncio.sleep(0.02)
+
+
+async def test_a_renewed_client_authority_decides_who_may_connect_next(
+    tmp_path: Path, authority: Authority, pair: Pair
+) -> None:
+    next_one = Authority(tmp_path / "next")
+    old, new = authority.sign("app"), next_one.sign("app")
+    asked = tmp_path / "clients.pem"
+    asked.write_bytes(authority.file.read_bytes())
+
+    async def answered(shown: Pair) -> bool:
+        tls = Tls(authority.file, shown.certificate, shown.key)
+        async with AsyncClient(served.address, tls=tls, retry=NEVER) as client:
+            try:
+                await client.generate("hi")
+            except Unavailable:
+                return False
+            return True
+
+    files = TlsFiles(pair.certificate, pair.key, client_authority=asked)
+    async with echo_server(tmp_path, tls=files) as served:
+        assert (await answered(old), await answered(new)) == (True, False)
+        asked.write_bytes(next_one.file.read_bytes())
+        async with asyncio.timeout(20):
+            while not await answered(new):
+                await asyncio.sleep(0.2)
+        assert not await answered(old)
 
 
 async def test_a_renewed_certificate_is_shown_without_a_restart_while_streams_go_on(
