@@ -8,18 +8,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 from support import tiny
-from support.adapters import SUPPORT
+from support.adapters import SUPPORT, make_adapter
 from support.broken import DEEP, PLAIN
+from support.calls import ask, calling, error_info, read_all
+from support.serving import open_shop
 from support.smuggled import smuggle
 
 from hotshoe.adapter.errors import BaseMismatch, Tampered, Unservable
 from hotshoe.adapter.manifest import Base
 from hotshoe.registry import open_registry
-from hotshoe.serve.engine import EngineFacts
+from hotshoe.registry.signing import SigningKey
+from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.echo_engine import EchoEngine
+from hotshoe.serve.engine import EngineAdapter, EngineFacts
 from hotshoe.serve.planning import read_base_config
+from hotshoe.serve.server import running
 from hotshoe.serve.shelf import Shelf
+from hotshoe.v1 import inference_pb2 as pb
 
 BASE = Base("tiny", "", "0" * 64)
 FAULTS = {name: fault for name, fault in (PLAIN | DEEP).items() if name != "no folder"}
@@ -107,3 +115,49 @@ def test_a_version_of_another_chat_template_is_told_in_the_log_or_refused_if_the
         )
         with pytest.raises(Unservable, match=r"another chat template .* without --same-template"):
             Shelf(registry, ours, same_template=True).take(version)
+
+
+async def test_a_version_without_the_signature_that_the_policy_asks_for_is_refused_and_never_in_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = SigningKey.generate(), SigningKey.generate()
+    policy = tmp_path / "trust.toml"
+    policy.write_text(f'[[rule]]\nadapters = ["*/*"]\nkeys = ["{ours.public}"]\n')
+    with open_shop(tmp_path) as shop:
+        for seed, key in ((11, ours), (12, theirs)):  # v1 and v2, which are there already, nobody signed.
+            shop.registry.publish(
+                make_adapter(tmp_path / f"signed-{seed}", seed), SUPPORT, base=shop.base, sign_with=key
+            )
+        engine = Listening(shop.base.base, slots=4, max_rank=16)
+        monkeypatch.setenv("HOTSHOE_TRUST", str(policy))
+        config = ServeConfig(base="echo", listen="127.0.0.1:0", slots=4, resident=4)
+        with open_registry(tmp_path / "registry", cache=tmp_path / "strict") as registry:
+            async with running(config, engine, registry) as server, calling(server.address) as stub:
+                for asked in ("acme/support", "acme/support@v2", "acme/support@v4"):
+                    generation = ask(adapter=asked)
+                    for call in (
+                        stub.Generate(pb.GenerateRequest(generation=generation)),
+                        read_all(stub.StreamGenerate(pb.StreamGenerateRequest(generation=generation))),
+                    ):
+                        with pytest.raises(grpc.aio.AioRpcError) as raised:
+                            await call
+                        assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+                        assert error_info(raised.value).reason == "UNTRUSTED"
+                assert engine.added == []
+                await stub.Generate(pb.GenerateRequest(generation=ask(adapter="acme/support@v3")))
+                assert len(engine.added) == 1
+        await engine.close()
+
+
+class Listening(EchoEngine):
+    """added: the names of what it was given, taken or not."""
+
+    added: list[str]
+
+    def __init__(self, base: Base, *, slots: int, max_rank: int) -> None:
+        super().__init__(base, slots=slots, max_rank=max_rank)
+        self.added = []
+
+    async def add(self, adapter: EngineAdapter) -> None:
+        self.added.append(adapter.name)
+        await super().add(adapter)
