@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.adapters import LEGAL, SUPPORT, leave_manifest, make_adapter, make_base
-from support.lora import BASE_CONFIG
+from support.adapters import LEGAL, SUPPORT, make_adapter, make_base
+from support.lora import BASE_CONFIG, CONFIG, tensors, write_adapter
 
 from hotshoe.adapter.reference import AdapterName
-from hotshoe.registry import Registry, open_registry
+from hotshoe.registry import BaseModel, Registry, open_registry
 from hotshoe.serve import start
 from hotshoe.serve.config import ServeConfig
+from hotshoe.serve.lora_cpu import STOCK, SWITCH
 from hotshoe.serve.planning import (
     adapter_bytes,
     available_memory,
@@ -45,6 +46,12 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield opened
 
 
+def publish(folder: Path, registry: Registry, base: BaseModel, name: str, *, rank: int = 4) -> None:
+    """acme/NAME of that rank, for that base."""
+    adapter = write_adapter(folder / name, config={**CONFIG, "r": rank}, weights=tensors(rank=rank))
+    registry.publish(adapter, AdapterName("acme", name), base=base)
+
+
 def test_the_sizes_are_those_of_the_real_model() -> None:
     assert kv_bytes_per_token(SMOLLM2) == 2 * 30 * 3 * 64 * 4
     assert adapter_bytes(SMOLLM2, 16) == 19_537_920  # The 19.6 MB that such an adapter has on disk.
@@ -67,13 +74,48 @@ def test_a_plan_judges_what_aliases_point_to_and_else_the_newest(tmp_path: Path,
 
 def test_a_rank_over_the_slots_is_told_before_it_is_refused(tmp_path: Path, registry: Registry) -> None:
     base = make_base(tmp_path / "base")
-    name = AdapterName("acme", "wide")
-    folder = leave_manifest(make_adapter(tmp_path / "wide", 4), base.base)
-    registry.publish(folder, name, base=base)
+    publish(tmp_path, registry, base, "wide", rank=16)
     config = ServeConfig(base="b", max_rank=8)
     plan = make_plan(config, {"max_rank"}, base, BASE_CONFIG, registry)
     assert plan.config.max_rank == 8
-    assert all(each.rank <= 8 for each in plan.forecasts)
+    assert {each.version: each.problem for each in plan.forecasts if each.version.startswith("acme/")} == {
+        "acme/support@v1": "",
+        "acme/wide@v1": "its rank 16 is over 8: raise --max-rank",
+    }
+
+
+@pytest.mark.parametrize(("rank", "fitted"), [(4, 16), (16, 16), (17, 32), (32, 32), (40, 64)])
+def test_slots_are_as_wide_as_the_adapters_of_this_base_and_at_least_16(
+    tmp_path: Path, registry: Registry, rank: int, fitted: int
+) -> None:
+    base = make_base(tmp_path / "base")
+    publish(tmp_path, registry, base, "wide", rank=rank)
+    publish(tmp_path, registry, make_base(tmp_path / "other", "another"), "elsewhere", rank=100)
+    plan = make_plan(ServeConfig(base="b"), (), base, BASE_CONFIG, registry)
+    assert plan.config.max_rank == fitted
+    assert plan.adapter_bytes == adapter_bytes(BASE_CONFIG, fitted)
+    assert {each.version for each in plan.forecasts if not each.problem} == {
+        "acme/support@v1",
+        "acme/wide@v1",
+    }
+
+
+def test_where_slots_cost_there_are_8_and_16_for_more_adapters_than_that(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a GPU: vLLM's own way to have adapters in slots, not the one that we have on CPUs.
+    monkeypatch.setenv(SWITCH, STOCK)
+    base = make_base(tmp_path / "base")
+
+    def slots() -> int:
+        return make_plan(ServeConfig(base="b"), (), base, SMOLLM2, registry).config.slots
+
+    assert slots() == 8
+    for number in range(7):
+        publish(tmp_path, registry, base, f"more-{number}")
+    assert slots() == 8  # For these, acme/support, and globex/legal, which is of another base.
+    publish(tmp_path, registry, base, "ninth")
+    assert slots() == 16
 
 
 def test_what_was_given_stays_and_the_rest_is_fitted(tmp_path: Path, registry: Registry) -> None:
