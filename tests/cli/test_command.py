@@ -143,6 +143,22 @@ async def test_a_second_server_on_the_port_is_refused_before_it_loads_anything(s
     assert asyncio.get_running_loop().time() - began < 5
 
 
+def test_a_server_that_starts_tells_step_by_step_what_it_does(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps(BASE_CONFIG))
+    command = [HOTSHOE, "serve", "--base", str(base), "--registry", str(tmp_path / "registry")]
+    command += ["--listen", "127.0.0.1:0", "--slots", "3"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        first, second, third = (_of(server.stderr).readline() for _ in range(3))
+        server.kill()  # There are no weights to start an engine with.
+    assert first == f"fetching {base}\n"
+    assert second.startswith("base@local ")
+    assert "3 slots of rank 16" in second
+    assert "0 of 0 promoted versions can be served" in second
+    assert third == "starting the engine\n"
+
+
 def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path) -> None:
     command = f"{HOTSHOE} show --help | head -1; {HOTSHOE} list --registry {tmp_path} | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
