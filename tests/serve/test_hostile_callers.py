@@ -4,6 +4,7 @@ an engine that lives, and other callers' tokens as they were."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import shutil
@@ -14,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message as ProtoMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.engines import as_engine_adapter, tokens
+from support.serving import echo_server
 
 from hotshoe.adapter.errors import AdapterLoadFailed
 from hotshoe.adapter.reference import AdapterName
 from hotshoe.registry import BaseModel, open_registry
 from hotshoe.serve.config import ServeConfig
 from hotshoe.serve.server import running
+from hotshoe.v1 import admin_pb2, inference_pb2_grpc
 from hotshoe.v1 import inference_pb2 as pb
-from hotshoe.v1 import inference_pb2_grpc
 
 if TYPE_CHECKING:
     from hotshoe.serve.vllm_engine import VllmEngine
@@ -143,6 +146,68 @@ async def test_bytes_that_are_no_message_or_any_message_end_with_a_code(place: P
     code = await call.code()
     assert code in TYPED
     await place.engine.check()
+
+
+@pytest.fixture(scope="module")
+async def echoing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[grpc.aio.Channel]:
+    """To a server whose engine only echoes, for what no engine is asked for."""
+    async with (
+        echo_server(tmp_path_factory.mktemp("echoing")) as served,
+        grpc.aio.insecure_channel(served.address) as channel,
+    ):
+        yield channel
+
+
+names = texts | st.sampled_from(
+    [
+        "acme/support",
+        "acme/support@prod",
+        "acme/support@v1",
+        "acme/support@v9",
+        "acme/nobody",
+        "../../etc",
+        "é/è",
+    ]
+)
+ASKED: dict[str, st.SearchStrategy[ProtoMessage]] = {
+    "/hotshoe.v1.Inference/ListAdapters": st.builds(
+        pb.ListAdaptersRequest, org=names, page_size=numbers, page_token=names
+    ),
+    "/hotshoe.v1.Inference/CountTokens": st.builds(pb.CountTokensRequest, generation=generations),
+    "/hotshoe.v1.Admin/Status": st.just(admin_pb2.StatusRequest()),
+    "/hotshoe.v1.Admin/ListResidency": st.just(admin_pb2.ListResidencyRequest()),
+    "/hotshoe.v1.Admin/Warm": st.builds(admin_pb2.WarmRequest, adapter=names),
+    "/hotshoe.v1.Admin/Pin": st.builds(admin_pb2.PinRequest, adapter=names),
+    "/hotshoe.v1.Admin/Unpin": st.builds(admin_pb2.UnpinRequest, adapter=names),
+    "/hotshoe.v1.Admin/Evict": st.builds(admin_pb2.EvictRequest, adapter=names),
+    "/hotshoe.v1.Admin/Drain": st.builds(admin_pb2.DrainRequest, seconds=reals),
+    "/hotshoe.v1.Admin/Resume": st.just(admin_pb2.ResumeRequest()),
+}
+"""What each method may be asked; not Watch, which asks for nothing and never ends."""
+
+
+@pytest.mark.parametrize("method", ASKED)
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+async def test_whatever_operators_and_lists_are_asked_for_ends_with_a_code_and_others_are_answered(
+    echoing: grpc.aio.Channel, method: str, data: st.DataObject
+) -> None:
+    sound = ASKED[method].map(lambda message: message.SerializeToString())
+    message = data.draw(sound | st.binary(max_size=100))
+    # Asked for as a stream whether it is one or not: an answer is then a stream of one.
+    stream: Any = echoing.unary_stream(method)
+    call = stream(message, timeout=SECONDS)
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        async for _ in call:
+            pass
+    assert await call.code() in TYPED
+
+    resume: Any = echoing.unary_unary("/hotshoe.v1.Admin/Resume")
+    await resume(b"", timeout=SECONDS)
+    generate: Any = echoing.unary_unary("/hotshoe.v1.Inference/Generate")
+    request = pb.GenerateRequest(generation=pb.Generation(text=PROMPT, adapter="acme/support"))
+    answer = pb.GenerateResponse.FromString(await generate(request.SerializeToString(), timeout=SECONDS))
+    assert answer.answers[0].text.endswith(PROMPT)
 
 
 def nested(depth: int) -> str:
