@@ -70,6 +70,21 @@ async def test_bench_sends_to_all_listed_adapters_and_prints_percentiles(served:
     assert report["first_token"]["p95_ms"] > 0
 
 
+async def test_bench_sends_what_its_flags_say(served: Served) -> None:
+    two = ("--adapter", "acme/support", "--adapter", "globex/legal", "--seconds", "0.5", "--json")
+    code, out = await hotshoe(
+        served, "bench", *two, "--zipf", "20", "--prompt-words", "2:3", "--output-tokens", "4:6"
+    )
+    report = json.loads(out)
+    requests = report["outcomes"]["OK"]
+    assert code == 0
+    assert report["adapters"] == {"acme/support": requests}  # The second is wanted once in a million times.
+    assert 2 * requests < report["prompt_tokens"] < 3 * 9 * requests  # Bytes here; 16 words have 31.
+    assert 4 * requests <= report["output_tokens"] <= 6 * requests
+    code, out = await hotshoe(served, "bench", *two, "--zipf", "0", "--output-tokens", "4")
+    assert (code, set(json.loads(out)["adapters"])) == (0, {"acme/support", "globex/legal"})
+
+
 async def test_bench_fails_where_nothing_is_answered(served: Served) -> None:
     code, out = await hotshoe(served, "bench", "--seconds", "0.1", "--adapter", "acme/nobody")
     assert code == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import pytest
 from support.serving import Served, echo_server
 
 from hotshoe.adapter.errors import InvalidRequest
+from hotshoe.adapter.reference import AdapterRef
 from hotshoe.client import AsyncClient
 from hotshoe.client.load import BASE, Load, send
 from hotshoe.client.measures import Report, Sample, Spread
 from hotshoe.client.retry import NEVER
+from hotshoe.wire.values import Event, Finished, FinishReason, Prompt, Sampling, Usage
 
 
 @pytest.fixture
@@ -51,6 +53,75 @@ async def test_what_is_refused_is_counted_by_its_reason_and_measured_nowhere(ser
         report = await send(client, load)
     assert set(report.outcomes) == {"ADAPTER_NOT_FOUND"}
     assert (report.first_token.count, report.whole, report.output_tokens) == (0, Spread.of([]), 0)
+
+
+ENOUGH = 300
+
+
+class Enough(Exception):
+    """No error."""
+
+
+class Asked(AsyncClient):
+    """Notes down what it is asked for, and answers at once with nothing; ends the load when it has enough."""
+
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1:1")
+        self.voices: list[str] = []
+        self.words: list[list[str]] = []
+        self.sampling: list[Sampling] = []
+
+    async def stream(
+        self,
+        prompt: Prompt | str,
+        *,
+        adapter: AdapterRef | str | None = None,
+        sampling: Sampling | None = None,
+        **named: Any,
+    ) -> AsyncGenerator[Event, None]:
+        assert isinstance(prompt, str)
+        assert sampling is not None
+        self.voices.append(str(adapter or BASE))
+        self.words.append(prompt.split())
+        self.sampling.append(sampling)
+        if len(self.words) == ENOUGH:
+            raise Enough
+        yield Finished(FinishReason.STOP, Usage())
+
+
+async def asked(**load: Any) -> Asked:
+    """What one caller asks for first: always the same, as chance has a seed."""
+    client = Asked()
+    async with client:
+        with pytest.raises(ExceptionGroup) as ended:
+            await send(client, Load(concurrent=1, seconds=60, **load))
+    assert ended.group_contains(Enough)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("zipf", "shares"),
+    [(0.0, (1 / 3, 1 / 3, 1 / 3)), (1.0, (6 / 11, 3 / 11, 2 / 11)), (2.0, (36 / 49, 9 / 49, 4 / 49))],
+)
+async def test_the_second_adapter_is_wanted_less_by_a_power_of_2_and_the_third_of_3(
+    zipf: float, shares: tuple[float, ...]
+) -> None:
+    adapters = ("acme/support", BASE, "globex/legal")
+    wanted = Counter((await asked(adapters=adapters, zipf=zipf)).voices)
+    assert [wanted[adapter] / ENOUGH for adapter in adapters] == pytest.approx(shares, abs=0.08)
+
+
+async def test_prompts_and_answers_have_every_size_asked_for_and_no_other() -> None:
+    client = await asked(prompt_words=(3, 6), output_tokens=(20, 24))
+    assert {len(words) for words in client.words} == {3, 4, 5, 6}
+    assert {each.max_tokens for each in client.sampling} == {20, 21, 22, 23, 24}
+    assert all(each.ignore_eos for each in client.sampling)
+    assert len({tuple(words) for words in client.words[:50]}) > 40
+
+
+async def test_the_same_seed_asks_for_the_same() -> None:
+    one, same, other = [(await asked(seed=seed)).words[:50] for seed in (1, 1, 2)]
+    assert one == same != other
 
 
 @pytest.mark.parametrize(
