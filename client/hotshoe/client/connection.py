@@ -22,6 +22,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A server that is gone without a word is noticed after 40 s of a call, not after hours.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # Else that waits for a minute on its own.
 )
 
 
