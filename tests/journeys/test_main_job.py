@@ -105,6 +105,10 @@ async def test_a_swap_under_load_fails_no_request_and_no_stream_changes_its_vers
         assert {version for version, _ in await asyncio.gather(*old)} == {"v1"}
 
 
+def test_the_server_said_that_it_generates_a_token_before_it_was_ready(job: Job) -> None:
+    assert "the engine is up; generating a first token" in job.server.log.read_text()
+
+
 async def test_a_rollback_is_there_soon(job: Job) -> None:
     promote(job, "acme/support@v2")
     hotshoe("rollback", "acme/support@prod", environment=job.environment)

@@ -142,6 +142,14 @@ async def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         await start_vllm_engine(VllmConfig(tmp_path, Base("nothing", "", "0" * 64)))
 
 
+async def test_a_base_without_a_tokenizer_is_refused(tmp_path: Path, tiny_base: Path) -> None:
+    from hotshoe.serve.vllm_engine import start_vllm_engine
+
+    shutil.copy(tiny_base / "config.json", tmp_path)
+    with pytest.raises(InvalidConfig, match=tmp_path.name):
+        await start_vllm_engine(VllmConfig(tmp_path, Base("nothing", "", "0" * 64)))
+
+
 async def test_stock_vllm_still_needs_our_operators_and_a_killed_engine_says_so(
     tiny_base: Path,
     tiny_engine: VllmEngine,

@@ -75,7 +75,7 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
                 shutdown_timeout=0,
             ).create_engine_config()
         except (ValueError, OSError) as error:
-            raise InvalidConfig(f"vLLM refuses {config.folder} or its settings: {error}") from error
+            raise _refused(config, error) from error
         planning_ahead = bool(vllm_config.scheduler_config.async_scheduling)
         vllm_config.scheduler_config.scheduler_cls = SCHEDULERS[planning_ahead]
         # Not by a plugin: vLLM loads those after a handshake, for which an orphan waits five minutes.
@@ -86,6 +86,12 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
             raise EngineUnavailable(
                 f"the engine died while it loaded {config.folder}: {error}: see its log for the cause"
             ) from error
+        except (ValueError, OSError) as error:
+            raise _refused(config, error) from error
+
+
+def _refused(config: VllmConfig, error: Exception) -> InvalidConfig:
+    return InvalidConfig(f"vLLM refuses {config.folder} or its settings: {error}")
 
 
 @contextlib.contextmanager
