@@ -1,4 +1,4 @@
-"""The server's port against clients that ping without end."""
+"""The server's port against clients that fall silent, and against clients that ping without end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,30 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.calls import ask, calling
 from support.serving import echo_server
+from support.waiting import eventually
+from support.wire import Wire
 
 from hotshoe.serve import transport
+from hotshoe.v1 import inference_pb2 as pb
+
+
+async def test_work_of_a_client_that_falls_silent_ends_in_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert transport.PING_SECONDS + transport.PONG_SECONDS == 40  # As docs/operating.md says.
+    monkeypatch.setattr(transport, "PING_SECONDS", 1)
+    monkeypatch.setattr(transport, "PONG_SECONDS", 1)
+    wire = Wire()
+    async with echo_server(tmp_path, token_seconds=0.2) as served:
+        with wire.to(served.address):
+            async with calling(wire.address) as stub:
+                call = stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("x" * 500)))
+                await call.read()
+                await eventually(lambda: len(served.engine.running) == 1)
+                wire.cut()
+                await eventually(lambda: not served.engine.running)
 
 
 async def test_a_client_may_ping_as_often_as_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
