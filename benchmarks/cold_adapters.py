@@ -13,11 +13,11 @@ from pathlib import Path
 from benchmarks import clients, models, servers
 from benchmarks.clients import Ask
 from benchmarks.engines import prompts
-from benchmarks.harness import Arm, Group, Row, Sample, at_most, in_turns
+from benchmarks.harness import Arm, Group, Row, Sample, Series, at_most, in_turns
 from benchmarks.streams import at_once, first_token_ms
 from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.client import AsyncClient
-from hotshoe.registry import open_registry
+from hotshoe.registry import BaseModel, Registry, open_registry
 
 ROUNDS = 10
 SLOTS, RESIDENT, WARM = 2, 8, 12
@@ -32,12 +32,7 @@ async def measure(rounds: int) -> Group:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         registry = stack.enter_context(open_registry(scratch / "registry", cache=scratch / "seen"))
         for number in range(WARM + 2 * rounds):
-            name = AdapterName("bench", f"a{number}")
-            folder = models.make_adapter(scratch / "made", base, seed=number)
-            registry.promote(
-                name, "prod", registry.publish(folder, name, base=base).number, reason="benchmark"
-            )
-            shutil.rmtree(folder)
+            _publish(registry, models.make_adapter(scratch / "made", base, seed=number), number, base)
         flags = ("--resident", str(RESIDENT), "--slots", str(SLOTS))
         server = await stack.enter_async_context(
             servers.hotshoe_server(base, scratch / "registry", *flags, cache=scratch / "cache")
@@ -73,6 +68,16 @@ async def measure(rounds: int) -> Group:
             rounds,
             warm_up=False,
         )
+    return _group(series)
+
+
+def _publish(registry: Registry, folder: Path, number: int, base: BaseModel) -> None:
+    name = AdapterName("bench", f"a{number}")
+    registry.promote(name, "prod", registry.publish(folder, name, base=base).number, reason="benchmark")
+    shutil.rmtree(folder)
+
+
+def _group(series: Series) -> Group:
     return Group(
         name="cold_adapters",
         title="First token by where the adapter is",

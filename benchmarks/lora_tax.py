@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import models
 from benchmarks.engines import add, answer, prompts, vllm_engine
-from benchmarks.harness import Arm, Group, Sample, at_least, cpu_seconds, in_turns
+from benchmarks.harness import Arm, Group, Sample, Series, at_least, cpu_seconds, in_turns
 from benchmarks.peft_peer import peft_arm
 from benchmarks.streams import at_once, decode_rate
 from hotshoe.serve.engine import Engine, EngineAdapter
@@ -37,6 +37,10 @@ async def measure(rounds: int) -> Group:
             },
             rounds,
         )
+    return _group(series)
+
+
+def _group(series: Series) -> Group:
     rate = "tokens/s"
     return Group(
         name="lora_tax",

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import models
 from benchmarks.clients import Ask
 from benchmarks.engines import answer, prompts, vllm_engine
-from benchmarks.harness import Arm, Group, Row, Sample, Spread, at_least, at_most, in_turns
+from benchmarks.harness import Arm, Group, Row, Sample, Series, Spread, at_least, at_most, in_turns
 from benchmarks.streams import Answer, at_once, throughput
 from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.registry import Registry, open_registry
@@ -59,6 +59,10 @@ async def measure(rounds: int) -> Group:
                 streaming = await in_turns(
                     {"engine": _streams(_ask_engine(real, same)), "hotshoe": _streams(_ask(over))}, rounds
                 )
+    return _group(series, streaming)
+
+
+def _group(series: Series, streaming: Series) -> Group:
     samples = {name: [sample["us"] for sample in each] for name, each in series.samples.items()}
     short = [b - a for a, b in zip(samples["engine, 1"], samples["hotshoe, 1"], strict=True)]
     long = [b - a for a, b in zip(samples[f"engine, {LONG}"], samples[f"hotshoe, {LONG}"], strict=True)]

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import psutil
 import pytest
-from support.adapters import SUPPORT, ref
+from support.adapters import SUPPORT, empty_files, ref
 from support.lora import tensors
 from support.serving import Served, echo_server
 
@@ -86,11 +86,7 @@ async def test_status_tells_of_an_alias_that_cannot_move(
 ) -> None:
     async with AsyncClient(served.address) as client:
         await client.generate("hi", adapter="acme/support@prod")
-        bad = served.registry.resolve(ref("acme/support@v2"))
-        for file in served.registry.manifest(bad).files:
-            for blob in (tmp_path / "registry").rglob(file.sha256):
-                blob.chmod(0o644)
-                blob.write_bytes(b"")
+        empty_files(served.registry, tmp_path / "registry", ref("acme/support@v2"))
         served.registry.promote(SUPPORT, "prod", 2)
         async with asyncio.timeout(10):
             while not (status := await call(admin.status)).stuck:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.adapters import SUPPORT, ref
+from support.adapters import SUPPORT, empty_files, ref
 from support.serving import Served, echo_server
 
 from hotshoe.adapter.errors import AddressInUse, HotshoeError, InvalidConfig
@@ -101,11 +101,7 @@ async def test_loads_evictions_and_swaps_are_counted(served: Served) -> None:
 async def test_an_alias_that_cannot_move_is_told_until_it_can(served: Served, tmp_path: Path) -> None:
     async with AsyncClient(served.address) as client:
         await client.generate("hi", adapter="acme/support@prod")
-        bad = served.registry.resolve(ref("acme/support@v2"))
-        for file in served.registry.manifest(bad).files:
-            for blob in (tmp_path / "registry").rglob(file.sha256):
-                blob.chmod(0o644)
-                blob.write_bytes(b"")
+        empty_files(served.registry, tmp_path / "registry", ref("acme/support@v2"))
         served.registry.promote(SUPPORT, "prod", 2)
         seen = await scrape_until(served, "hotshoe_aliases_stuck", 1)
         assert seen["hotshoe_alias_swaps_total", "outcome=TAMPERED"] >= 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support.serving import echo_server
+from support.serving import Served, echo_server
 
 from hotshoe.serve.logs import logging_to_stderr
 from hotshoe.serve.tenants import key_hash
@@ -26,6 +26,16 @@ async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
     with contextlib.suppress(grpc.aio.AioRpcError):
         await (anext(aiter(call)) if hasattr(call, "__aiter__") else call)
     return await call.code(), dict(await call.trailing_metadata())["x-request-id"]
+
+
+def counts(served: Served) -> dict[tuple[str, str], float]:
+    """Refusals so far by method and reason."""
+    return {
+        (sample.labels["method"], sample.labels["reason"]): sample.value
+        for family in served.telemetry.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "hotshoe_refusals_total"
+    }
 
 
 async def test_what_is_no_request_yet_is_counted_by_method_and_reason_and_logged_by_its_id(
@@ -58,12 +68,7 @@ async def test_what_is_no_request_yet_is_counted_by_method_and_reason_and_logged
                 "Status": await refusal(admin.Status(admin_pb2.StatusRequest(), metadata=acme)),
                 "Watch": await refusal(admin.Watch(admin_pb2.WatchRequest(), metadata=nobody)),
             }
-            counted = {
-                (sample.labels["method"], sample.labels["reason"]): sample.value
-                for family in served.telemetry.metrics.registry.collect()
-                for sample in family.samples
-                if sample.name == "hotshoe_refusals_total"
-            }
+            counted = counts(served)
     reasons = {
         "Generate": "UNAUTHENTICATED",
         "StreamGenerate": "INVALID_REFERENCE",

@@ -20,11 +20,9 @@ from hotshoe.adapter.reference import AdapterName
 from hotshoe.adapter.version import Version
 from hotshoe.client.admin import AdminClient
 from hotshoe.registry import BaseModel, fetch_base
+from hotshoe.registry.inspect.folder import MAX_BYTES
 
 FAULTS = {name: fault for name, fault in (PLAIN | DEEP).items() if name != "no folder"}
-
-SMUGGLED = ("UNSERVABLE", "TAMPERED")
-"""The second where it has files that no version is made of."""
 
 STUCK_SECONDS = 120.0
 FIRST_SEED = 1_000_000
@@ -64,7 +62,7 @@ class Poison:
         with self._record.doing("publish a broken adapter past inspection"):
             folder, _ = await asyncio.to_thread(self._broken, chance)
             name = AdapterName(chance.choice(TENANTS), "shelved")
-            self._shelve(await asyncio.to_thread(self._smuggle, folder, name), *SMUGGLED)
+            self._shelve(await asyncio.to_thread(self._smuggle, folder, name), _told_of(folder))
 
     async def _unfit(self, chance: random.Random) -> None:
         with self._record.doing("publish one for other slots or another base"):
@@ -89,7 +87,7 @@ class Poison:
             line = chance.choice(list(self._world.lines.values()))
             folder, _ = await asyncio.to_thread(self._broken, chance)
             version = await asyncio.to_thread(self._smuggle, folder, line.name)
-            self._shelve(version, *SMUGGLED)
+            self._shelve(version, _told_of(folder))
             registry = self._world.registry
             await asyncio.to_thread(registry.promote, line.name, ALIAS, version.number, force=True)
             alias = f"{line.name}@{ALIAS}"
@@ -109,8 +107,8 @@ class Poison:
             while not await asyncio.to_thread(ask):
                 await asyncio.sleep(LOOK_SECONDS)
 
-    def _shelve(self, version: Version, *reasons: str) -> None:
-        self._world.bad.append(Bad(version, frozenset(reasons)))
+    def _shelve(self, version: Version, reason: str) -> None:
+        self._world.bad.append(Bad(version, frozenset({reason})))
 
     def _made(self, rank: int = 8) -> Path:
         seed = next(self._seeds)
@@ -140,3 +138,9 @@ class Poison:
             last = file.read(1)
             file.seek(-1, 2)
             file.write(bytes([last[0] ^ 1]))
+
+
+def _told_of(folder: Path) -> str:
+    """Why nobody gets what was smuggled in from here: a file that no version is made of is seen first."""
+    foreign = {path.name for path in folder.iterdir()} - MAX_BYTES.keys()
+    return "TAMPERED" if foreign else "UNSERVABLE"

@@ -12,7 +12,7 @@ from support.lora import BASE_CONFIG, tensors, write_adapter
 
 from hotshoe.adapter.manifest import MANIFEST_PATH, Base, Manifest
 from hotshoe.adapter.reference import AdapterName, AdapterRef
-from hotshoe.registry import BaseModel
+from hotshoe.registry import BaseModel, Registry
 
 SUPPORT = AdapterName("acme", "support")
 LEGAL = AdapterName("globex", "legal")
@@ -42,3 +42,11 @@ def leave_manifest(folder: Path, base: Base, **facts: Any) -> Path:
 
 def ref(text: str) -> AdapterRef:
     return AdapterRef.parse(text)
+
+
+def empty_files(registry: Registry, folder: Path, version: AdapterRef) -> None:
+    """Tamper with a version in a registry's folder: its files are there and have no bytes."""
+    for file in registry.manifest(registry.resolve(version)).files:
+        for blob in folder.rglob(file.sha256):
+            blob.chmod(0o644)
+            blob.write_bytes(b"")

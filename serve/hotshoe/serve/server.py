@@ -109,9 +109,7 @@ async def _running(
     admin_pb2_grpc.add_AdminServicer_to_server(
         AdminServicer(administration, identity, seen.refusals), services
     )
-    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflected = reflection.aio.ReflectionServicer(names)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, services)  # type: ignore[no-untyped-call]
+    _reflect(services)
     address = listen(server, config.listen, certificate)
     await prove(engine)
     pins = Pins(config.pinned_refs, catalog, pool)
@@ -152,6 +150,12 @@ def _line(config: ServeConfig) -> FairQueue:
     # come waits for nobody's answer to end. Who asks nobody knows of no others.
     reserve = max(places // 8, places - config.sequences + 1) if config.tenants else 0
     return FairQueue(places, config.slots, reserve=reserve)
+
+
+def _reflect(services: Any) -> None:
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    servicer = reflection.aio.ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, services)  # type: ignore[no-untyped-call]
 
 
 async def _drain(admission: Admission, seconds: float, hurry: asyncio.Event) -> None:

@@ -52,12 +52,10 @@ def train(
     Under torchrun or accelerate launch every process calls this with the same arguments; all but the
     first do their share of the training and leave (SystemExit).
     Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite, memory or
-    disk are full), Unservable, or the registry's errors about the parent; whatever is raised, `out` is not
-    written.
+    disk are full), Unservable, or the registry's errors about the parent; `out` is not written then.
     """
     begun = time.monotonic()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidConfig(f"{out} is not empty: name a folder that does not exist yet, or remove it first")
+    _check_free(out)
     together = processes()
     check_sharding(config, together)
     progress = progress if progress and together.first else Silent()
@@ -86,6 +84,11 @@ def train(
             # It is written beside `out` first.
             with disk_explained("the adapter", out.parent, needed, lambda: goes_on(scratch)):
                 return _write(desk, outcome, out=out, begun=begun)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidConfig(f"{out} is not empty: name a folder that does not exist yet, or remove it first")
 
 
 @dataclass(frozen=True, slots=True)
