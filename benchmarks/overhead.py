@@ -130,7 +130,7 @@ def _through(generation: Generation, tokens: int) -> Arm:
     async def run() -> Sample:
         began = time.process_time()
         for _ in range(REQUESTS):
-            async for _event in generation.stream(request, request_id=f"hotshoe-{next(ids)}"):
+            async for _events in generation.stream(request, request_id=f"hotshoe-{next(ids)}"):
                 pass
         return {"us": (time.process_time() - began) * 1e6 / REQUESTS}
 
@@ -157,10 +157,11 @@ def _ask(generation: Generation) -> Ask:
             Tokens(tuple(prompt)), adapter=AdapterRef.parse(str(NAME)), sampling=_sampling(tokens)
         )
         stream = generation.stream(request, request_id=f"stream-{next(ids)}")
-        async with contextlib.aclosing(stream) as events:
-            async for event in events:
-                if isinstance(event, Delta):
-                    yield len(event.token_ids)
+        async with contextlib.aclosing(stream) as pieces:
+            async for events in pieces:
+                for event in events:
+                    if isinstance(event, Delta):
+                        yield len(event.token_ids)
 
     return ask
 

@@ -24,7 +24,7 @@ def books(tmp_path: Path) -> str:
     with Ledger(path).writing() as ledger:
         for tenant in ("acme", "globex, inc"):
             call = Call("1", Origin(tenant), [ledger])
-            with call.running():
+            with call:
                 call.prompt_tokens = 1200
                 call.on_resolved(Resolved(BASE, "acme/support", "v3"), load_ms=0)
                 call.on_tokens(34, cached_tokens=1000)

@@ -17,7 +17,7 @@ from hotshoe.serve.call import Call, Observer, Origin
 from hotshoe.serve.fairness import FairQueue
 from hotshoe.serve.generation import Caller, Generation
 from hotshoe.serve.pool import AdapterPool
-from hotshoe.wire.values import Delta, Finished, GenerateRequest, Sampling, Text
+from hotshoe.wire.values import Delta, Finished, GenerateRequest, Resolved, Sampling, Text
 
 A = version("a")
 
@@ -100,8 +100,7 @@ async def test_a_refusal_ends_with_its_reason() -> None:
 async def test_a_dead_engine_is_told_with_the_tokens_that_came_before() -> None:
     async with make(token_seconds=0.01) as (generation, watcher, engine):
         stream = generation.stream(ASK, request_id="1")
-        while not isinstance(await anext(stream), Delta):
-            pass
+        assert [type(event) for event in await anext(stream)] == [Resolved, Delta]
         engine.die()
         with pytest.raises(EngineUnavailable):
             await anext(stream)
@@ -130,8 +129,8 @@ async def test_a_caller_who_leaves_ends_it_as_cancelled(way: str) -> None:
 async def test_a_caller_who_leaves_after_the_last_message_got_its_answer() -> None:
     async with make() as (generation, watcher, _):
         stream = generation.stream(ASK, request_id="1")
-        async for event in stream:
-            if isinstance(event, Finished):
+        async for events in stream:
+            if isinstance(events[-1], Finished):
                 break
         await stream.aclose()
     assert watcher.told[-1] == "OK"
@@ -139,8 +138,8 @@ async def test_a_caller_who_leaves_after_the_last_message_got_its_answer() -> No
 
 def test_an_error_that_nobody_foresaw_ends_it_as_internal() -> None:
     watcher = Watcher()
-    with pytest.raises(ZeroDivisionError), Call("1", None, [watcher]).running():
+    with pytest.raises(ZeroDivisionError), Call("1", None, [watcher]):
         raise ZeroDivisionError
-    with pytest.raises(EmptyPrompt), Call("2", None, [watcher]).running():
+    with pytest.raises(EmptyPrompt), Call("2", None, [watcher]):
         raise EmptyPrompt("empty")
     assert watcher.told == ["begin", "INTERNAL", "begin", "EMPTY_PROMPT"]

@@ -65,7 +65,7 @@ class Parts:
 async def test_a_stream_is_who_answers_then_pieces_then_the_end() -> None:
     parts = Parts()
     stream = parts.generation.stream(GenerateRequest(Text("hi"), REF), request_id="r")
-    events = [event async for event in stream]
+    events = [event async for piece in stream for event in piece]
     assert isinstance(events[0], Resolved)
     assert str(events[0]) == "acme/support@v7"
     assert (events[0].commit, events[0].manifest_sha256) == (SUPPORT.commit, SUPPORT.manifest_sha256)

@@ -29,7 +29,7 @@ def spend(ledger: Ledger, tenant: str, adapter: str, version: str, tokens: int, 
     """One call of 10 prompt tokens, 4 of them cached."""
     call = Call("1", Origin(tenant), [ledger])
     try:
-        with call.running():
+        with call:
             call.prompt_tokens = 10
             call.on_resolved(Resolved(BASE, adapter, version), load_ms=0)
             for _ in range(tokens):
@@ -135,7 +135,7 @@ from hotshoe.serve.ledger import Ledger
 from hotshoe.wire.values import Resolved
 with Ledger(Path(sys.argv[1])).writing() as ledger:
     call = Call("1", None, [ledger])
-    with call.running():
+    with call:
         call.on_resolved(Resolved(Base("tiny", "", "0" * 64)), load_ms=0)
         while True:
             call.on_tokens(1, cached_tokens=0)

@@ -86,7 +86,7 @@ def test_prompts_are_written_only_where_that_is_asked_for(
     with logging_to_stderr(as_json=True, level="info"):
         for with_prompts in (False, True):
             call = Call("1", None, [CallLog(with_prompts=with_prompts)])
-            with call.running():
+            with call:
                 call.prompt = prompt
     without, with_it = lines(capsys.readouterr().err)
     assert "prompt" not in without
@@ -95,7 +95,7 @@ def test_prompts_are_written_only_where_that_is_asked_for(
 
 def test_people_get_a_line_they_can_read(capsys: pytest.CaptureFixture[str]) -> None:
     call = Call("request-1", Origin("acme"), [CallLog()])
-    with logging_to_stderr(as_json=False, level="info"), call.running():
+    with logging_to_stderr(as_json=False, level="info"), call:
         call.on_resolved(Resolved(BASE, "acme/support", "v3"), load_ms=0)
     line = capsys.readouterr().err
     assert "INFO hotshoe.calls: OK acme/support@v3" in line

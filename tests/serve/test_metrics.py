@@ -186,7 +186,7 @@ def test_labels_are_bounded() -> None:
     metrics = Metrics(BASE)
     for number in range(LABELLED + 50):
         call = Call(str(number), Origin(tenant=f"t{number}"), [metrics])
-        with call.running():
+        with call:
             call.on_resolved(Resolved(BASE, adapter=f"acme/a{number}"), load_ms=0)
     counted = {
         sample.labels["tenant"]: sample.value

@@ -108,7 +108,7 @@ class AsyncClient:
             try:
                 async for message in call:
                     begun = True
-                    if (event := messages.to_event(message)) is not None:
+                    for event in messages.to_events(message):
                         yield event
                 return
             except grpc.aio.AioRpcError as error:

@@ -108,7 +108,7 @@ class Client:
             try:
                 for message in call:
                     begun = True
-                    if (event := messages.to_event(message)) is not None:
+                    for event in messages.to_events(message):
                         yield event
                 return
             except grpc.RpcError as error:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahotshoe/v1/inference.proto\x12\nhotshoe.v1\"=\n\x0fGenerateRequest\x12*\n\ngeneration\x18\x01 \x01(\x0b\x32\x16.hotshoe.v1.Generation\"\x81\x01\n\x10GenerateResponse\x12&\n\x08resolved\x18\x01 \x01(\x0b\x32\x14.hotshoe.v1.Resolved\x12#\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x12.hotshoe.v1.Answer\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.hotshoe.v1.Usage\"\x86\x01\n\x06\x41nswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12/\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x18.hotshoe.v1.FinishReason\x12*\n\x08logprobs\x18\x04 \x03(\x0b\x32\x18.hotshoe.v1.TokenLogprob\"C\n\x15StreamGenerateRequest\x12*\n\ngeneration\x18\x01 \x01(\x0b\x32\x16.hotshoe.v1.Generation\"\x99\x01\n\x16StreamGenerateResponse\x12(\n\x08resolved\x18\x01 \x01(\x0b\x32\x14.hotshoe.v1.ResolvedH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.hotshoe.v1.DeltaH\x00\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x14.hotshoe.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\xca\x01\n\nGeneration\x12 \n\x04\x63hat\x18\x01 \x01(\x0b\x32\x10.hotshoe.v1.ChatH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12$\n\x06tokens\x18\x03 \x01(\x0b\x32\x12.hotshoe.v1.TokensH\x00\x12\x0f\n\x07\x61\x64\x61pter\x18\x04 \x01(\t\x12&\n\x08sampling\x18\x05 \x01(\x0b\x32\x14.hotshoe.v1.Sampling\x12\x0f\n\x07session\x18\x06 \x01(\t\x12\x10\n\x08priority\x18\x07 \x01(\x05\x42\x08\n\x06prompt\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.hotshoe.v1.Message\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x15\n\x06Tokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xde\x05\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x01H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x07\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x08\x88\x01\x01\x12\x17\n\nmax_tokens\x18\t \x01(\x05H\t\x88\x01\x01\x12\x17\n\nmin_tokens\x18\n \x01(\x05H\n\x88\x01\x01\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\r\x12\x12\n\nignore_eos\x18\r \x01(\x08\x12\t\n\x01n\x18\x0e \x01(\x05\x12\x15\n\x08logprobs\x18\x0f \x01(\x05H\x0b\x88\x01\x01\x12\x37\n\nlogit_bias\x18\x10 \x03(\x0b\x32#.hotshoe.v1.Sampling.LogitBiasEntry\x12\x15\n\x0bjson_schema\x18\x11 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x12 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x13 \x01(\tH\x00\x12$\n\x06\x63hoice\x18\x14 \x01(\x0b\x32\x12.hotshoe.v1.ChoiceH\x00\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\tstructureB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x07\n\x05_seedB\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\x0b\n\t_logprobs\"\x19\n\x06\x43hoice\x12\x0f\n\x07options\x18\x01 \x03(\t\"u\n\x08Resolved\x12\x1e\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x10.hotshoe.v1.Base\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x05 \x01(\t\"6\n\x04\x42\x61se\x12\x0c\n\x04repo\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"c\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\r\n\x05index\x18\x03 \x01(\r\x12*\n\x08logprobs\x18\x04 \x03(\x0b\x32\x18.hotshoe.v1.TokenLogprob\"f\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12%\n\x03top\x18\x04 \x03(\x0b\x32\x18.hotshoe.v1.TokenLogprob\"e\n\x08\x46inished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.hotshoe.v1.FinishReason\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.hotshoe.v1.Usage\x12\r\n\x05index\x18\x03 \x01(\r\"\x87\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\rcached_tokens\x18\x02 \x01(\r\x12\x15\n\routput_tokens\x18\x03 \x01(\r\x12\x0f\n\x07load_ms\x18\x04 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x01\x12\x10\n\x08queue_ms\x18\x06 \x01(\x01\"@\n\x12\x43ountTokensRequest\x12*\n\ngeneration\x18\x01 \x01(\x0b\x32\x16.hotshoe.v1.Generation\"=\n\x13\x43ountTokensResponse\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\r\"I\n\x13ListAdaptersRequest\x12\x0b\n\x03org\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x14ListAdaptersResponse\x12%\n\x08\x61\x64\x61pters\x18\x01 \x03(\x0b\x32\x13.hotshoe.v1.Adapter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x07\x41\x64\x61pter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06latest\x18\x02 \x01(\t\x12\x31\n\x07\x61liases\x18\x03 \x03(\x0b\x32 .hotshoe.v1.Adapter.AliasesEntry\x12\x10\n\x08resident\x18\x04 \x03(\t\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*z\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_ABORTED\x10\x03\x32\xd0\x02\n\tInference\x12\x45\n\x08Generate\x12\x1b.hotshoe.v1.GenerateRequest\x1a\x1c.hotshoe.v1.GenerateResponse\x12Y\n\x0eStreamGenerate\x12!.hotshoe.v1.StreamGenerateRequest\x1a\".hotshoe.v1.StreamGenerateResponse0\x01\x12N\n\x0b\x43ountTokens\x12\x1e.hotshoe.v1.CountTokensRequest\x1a\x1f.hotshoe.v1.CountTokensResponse\x12Q\n\x0cListAdapters\x12\x1f.hotshoe.v1.ListAdaptersRequest\x1a .hotshoe.v1.ListAdaptersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahotshoe/v1/inference.proto\x12\nhotshoe.v1\"=\n\x0fGenerateRequest\x12*\n\ngeneration\x18\x01 \x01(\x0b\x32\x16.hotshoe.v1.Generation\"\x81\x01\n\x10GenerateResponse\x12&\n\x08resolved\x18\x01 \x01(\x0b\x32\x14.hotshoe.v1.Resolved\x12#\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x12.hotshoe.v1.Answer\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.hotshoe.v1.Usage\"\x86\x01\n\x06\x41nswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12/\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x18.hotshoe.v1.FinishReason\x12*\n\x08logprobs\x18\x04 \x03(\x0b\x32\x18.hotshoe.v1.TokenLogprob\"C\n\x15StreamGenerateRequest\x12*\n\ngeneration\x18\x01 \x01(\x0b\x32\x16.hotshoe.v1.Generation\"\x8a\x01\n\x16StreamGenerateResponse\x12&\n\x08resolved\x18\x01 \x01(\x0b\x32\x14.hotshoe.v1.Resolved\x12 \n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.hotshoe.v1.Delta\x12&\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x14.hotshoe.v1.Finished\"\xca\x01\n\nGeneration\x12 \n\x04\x63hat\x18\x01 \x01(\x0b\x32\x10.hotshoe.v1.ChatH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12$\n\x06tokens\x18\x03 \x01(\x0b\x32\x12.hotshoe.v1.TokensH\x00\x12\x0f\n\x07\x61\x64\x61pter\x18\x04 \x01(\t\x12&\n\x08sampling\x18\x05 \x01(\x0b\x32\x14.hotshoe.v1.Sampling\x12\x0f\n\x07session\x18\x06 \x01(\t\x12\x10\n\x08priority\x18\x07 \x01(\x05\x42\x08\n\x06prompt\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.hotshoe.v1.Message\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x15\n\x06Tokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xde\x05\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x01H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x07\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x08\x88\x01\x01\x12\x17\n\nmax_tokens\x18\t \x01(\x05H\t\x88\x01\x01\x12\x17\n\nmin_tokens\x18\n \x01(\x05H\n\x88\x01\x01\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\r\x12\x12\n\nignore_eos\x18\r \x01(\x08\x12\t\n\x01n\x18\x0e \x01(\x05\x12\x15\n\x08logprobs\x18\x0f \x01(\x05H\x0b\x88\x01\x01\x12\x37\n\nlogit_bias\x18\x10 \x03(\x0b\x32#.hotshoe.v1.Sampling.LogitBiasEntry\x12\x15\n\x0bjson_schema\x18\x11 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x12 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x13 \x01(\tH\x00\x12$\n\x06\x63hoice\x18\x14 \x01(\x0b\x32\x12.hotshoe.v1.ChoiceH\x00\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\tstructureB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x07\n\x05_seedB\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\x0b\n\t_logprobs\"\x19\n\x06\x43hoice\x12\x0f\n\x07options\x18\x01 \x03(\t\"u\n\x08Resolved\x12\x1e\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x10.hotshoe.v1.Base\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x05 \x01(\t\"6\n\x04\x42\x61se\x12\x0c\n\x04repo\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"c\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\r\n\x05index\x18\x03 \x01(\r\x12*\n\x08logprobs\x18\x04 \x03(\x0b\x32\x18.hotshoe.v1.TokenLogprob\"f\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12%\n\x03top\x18\x04 \x03(\x0b\x32\x18.hotshoe.v1.TokenLogprob\"e\n\x08\x46inished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.hotshoe.v1.FinishReason\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.hotshoe.v1.Usage\x12\r\n\x05index\x18\x03 \x01(\r\"\x87\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\rcached_tokens\x18\x02 \x01(\r\x12\x15\n\routput_tokens\x18\x03 \x01(\r\x12\x0f\n\x07load_ms\x18\x04 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x01\x12\x10\n\x08queue_ms\x18\x06 \x01(\x01\"@\n\x12\x43ountTokensRequest\x12*\n\ngeneration\x18\x01 \x01(\x0b\x32\x16.hotshoe.v1.Generation\"=\n\x13\x43ountTokensResponse\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\r\"I\n\x13ListAdaptersRequest\x12\x0b\n\x03org\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x14ListAdaptersResponse\x12%\n\x08\x61\x64\x61pters\x18\x01 \x03(\x0b\x32\x13.hotshoe.v1.Adapter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x07\x41\x64\x61pter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06latest\x18\x02 \x01(\t\x12\x31\n\x07\x61liases\x18\x03 \x03(\x0b\x32 .hotshoe.v1.Adapter.AliasesEntry\x12\x10\n\x08resident\x18\x04 \x03(\t\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*z\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_ABORTED\x10\x03\x32\xd0\x02\n\tInference\x12\x45\n\x08Generate\x12\x1b.hotshoe.v1.GenerateRequest\x1a\x1c.hotshoe.v1.GenerateResponse\x12Y\n\x0eStreamGenerate\x12!.hotshoe.v1.StreamGenerateRequest\x1a\".hotshoe.v1.StreamGenerateResponse0\x01\x12N\n\x0b\x43ountTokens\x12\x1e.hotshoe.v1.CountTokensRequest\x1a\x1f.hotshoe.v1.CountTokensResponse\x12Q\n\x0cListAdapters\x12\x1f.hotshoe.v1.ListAdaptersRequest\x1a .hotshoe.v1.ListAdaptersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
   _globals['_ADAPTER_ALIASESENTRY']._loaded_options = None
   _globals['_ADAPTER_ALIASESENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=2752
-  _globals['_FINISHREASON']._serialized_end=2874
+  _globals['_FINISHREASON']._serialized_start=2737
+  _globals['_FINISHREASON']._serialized_end=2859
   _globals['_GENERATEREQUEST']._serialized_start=42
   _globals['_GENERATEREQUEST']._serialized_end=103
   _globals['_GENERATERESPONSE']._serialized_start=106
@@ -46,45 +46,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMGENERATEREQUEST']._serialized_start=374
   _globals['_STREAMGENERATEREQUEST']._serialized_end=441
   _globals['_STREAMGENERATERESPONSE']._serialized_start=444
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=597
-  _globals['_GENERATION']._serialized_start=600
-  _globals['_GENERATION']._serialized_end=802
-  _globals['_CHAT']._serialized_start=804
-  _globals['_CHAT']._serialized_end=849
-  _globals['_MESSAGE']._serialized_start=851
-  _globals['_MESSAGE']._serialized_end=891
-  _globals['_TOKENS']._serialized_start=893
-  _globals['_TOKENS']._serialized_end=914
-  _globals['_SAMPLING']._serialized_start=917
-  _globals['_SAMPLING']._serialized_end=1651
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1426
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1474
-  _globals['_CHOICE']._serialized_start=1653
-  _globals['_CHOICE']._serialized_end=1678
-  _globals['_RESOLVED']._serialized_start=1680
-  _globals['_RESOLVED']._serialized_end=1797
-  _globals['_BASE']._serialized_start=1799
-  _globals['_BASE']._serialized_end=1853
-  _globals['_DELTA']._serialized_start=1855
-  _globals['_DELTA']._serialized_end=1954
-  _globals['_TOKENLOGPROB']._serialized_start=1956
-  _globals['_TOKENLOGPROB']._serialized_end=2058
-  _globals['_FINISHED']._serialized_start=2060
-  _globals['_FINISHED']._serialized_end=2161
-  _globals['_USAGE']._serialized_start=2164
-  _globals['_USAGE']._serialized_end=2299
-  _globals['_COUNTTOKENSREQUEST']._serialized_start=2301
-  _globals['_COUNTTOKENSREQUEST']._serialized_end=2365
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=2367
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=2428
-  _globals['_LISTADAPTERSREQUEST']._serialized_start=2430
-  _globals['_LISTADAPTERSREQUEST']._serialized_end=2503
-  _globals['_LISTADAPTERSRESPONSE']._serialized_start=2505
-  _globals['_LISTADAPTERSRESPONSE']._serialized_end=2591
-  _globals['_ADAPTER']._serialized_start=2594
-  _globals['_ADAPTER']._serialized_end=2750
-  _globals['_ADAPTER_ALIASESENTRY']._serialized_start=2704
-  _globals['_ADAPTER_ALIASESENTRY']._serialized_end=2750
-  _globals['_INFERENCE']._serialized_start=2877
-  _globals['_INFERENCE']._serialized_end=3213
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=582
+  _globals['_GENERATION']._serialized_start=585
+  _globals['_GENERATION']._serialized_end=787
+  _globals['_CHAT']._serialized_start=789
+  _globals['_CHAT']._serialized_end=834
+  _globals['_MESSAGE']._serialized_start=836
+  _globals['_MESSAGE']._serialized_end=876
+  _globals['_TOKENS']._serialized_start=878
+  _globals['_TOKENS']._serialized_end=899
+  _globals['_SAMPLING']._serialized_start=902
+  _globals['_SAMPLING']._serialized_end=1636
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1411
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1459
+  _globals['_CHOICE']._serialized_start=1638
+  _globals['_CHOICE']._serialized_end=1663
+  _globals['_RESOLVED']._serialized_start=1665
+  _globals['_RESOLVED']._serialized_end=1782
+  _globals['_BASE']._serialized_start=1784
+  _globals['_BASE']._serialized_end=1838
+  _globals['_DELTA']._serialized_start=1840
+  _globals['_DELTA']._serialized_end=1939
+  _globals['_TOKENLOGPROB']._serialized_start=1941
+  _globals['_TOKENLOGPROB']._serialized_end=2043
+  _globals['_FINISHED']._serialized_start=2045
+  _globals['_FINISHED']._serialized_end=2146
+  _globals['_USAGE']._serialized_start=2149
+  _globals['_USAGE']._serialized_end=2284
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=2286
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=2350
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=2352
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=2413
+  _globals['_LISTADAPTERSREQUEST']._serialized_start=2415
+  _globals['_LISTADAPTERSREQUEST']._serialized_end=2488
+  _globals['_LISTADAPTERSRESPONSE']._serialized_start=2490
+  _globals['_LISTADAPTERSRESPONSE']._serialized_end=2576
+  _globals['_ADAPTER']._serialized_start=2579
+  _globals['_ADAPTER']._serialized_end=2735
+  _globals['_ADAPTER_ALIASESENTRY']._serialized_start=2689
+  _globals['_ADAPTER_ALIASESENTRY']._serialized_end=2735
+  _globals['_INFERENCE']._serialized_start=2862
+  _globals['_INFERENCE']._serialized_end=3198
 # @@protoc_insertion_point(module_scope)

@@ -171,7 +171,7 @@ Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
 
 @_typing.final
 class StreamGenerateResponse(_message.Message):
-    """A piece of a stream."""
+    """A piece of a stream: all that is known at one moment, in the order of its fields."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -180,15 +180,15 @@ class StreamGenerateResponse(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def resolved(self) -> Global___Resolved:
-        """First message: who answers."""
+        """Who answers; in the first message, and only there."""
 
     @_builtins.property
     def delta(self) -> Global___Delta:
-        """Then: more of the answer."""
+        """More of the answer."""
 
     @_builtins.property
     def finished(self) -> Global___Finished:
-        """The end of an answer; with `Sampling.n` answers, the last message is the end of the last of them."""
+        """The end of an answer; with `Sampling.n` answers, the last message has the end of the last of them."""
 
     def __init__(
         self,
@@ -197,13 +197,11 @@ class StreamGenerateResponse(_message.Message):
         delta: Global___Delta | None = ...,
         finished: Global___Finished | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "finished", b"finished", "resolved", b"resolved"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "finished", b"finished", "resolved", b"resolved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "finished", b"finished", "resolved", b"resolved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "finished", b"finished", "resolved", b"resolved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["resolved", "delta", "finished"]  # noqa: Y015
-    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hotshoe.adapter.errors import EmptyPrompt, InvalidRequest
 from hotshoe.adapter.manifest import Base
@@ -87,32 +87,32 @@ def from_request(request: GenerateRequest) -> pb.Generation:
     return message
 
 
-def from_event(event: Event) -> pb.StreamGenerateResponse:
-    """Write one message of a stream."""
-    match event:
-        case Resolved():
-            return pb.StreamGenerateResponse(resolved=_from_resolved(event))
-        case Delta(text, token_ids, index, logprobs):
-            delta = pb.Delta(text=text, token_ids=token_ids, index=index)
-            if logprobs:
-                delta.logprobs.extend(map(_from_logprob, logprobs))
-            return pb.StreamGenerateResponse(delta=delta)
-        case Finished():
-            return pb.StreamGenerateResponse(finished=_from_finished(event))
+def from_events(events: Iterable[Event]) -> pb.StreamGenerateResponse:
+    """Write one message of a stream: at most one event of each kind."""
+    message = pb.StreamGenerateResponse()
+    for event in events:
+        match event:
+            case Resolved():
+                message.resolved.CopyFrom(_from_resolved(event))
+            case Delta(text, token_ids, index, logprobs):
+                message.delta.text, message.delta.index = text, index
+                message.delta.token_ids.extend(token_ids)
+                if logprobs:
+                    message.delta.logprobs.extend(map(_from_logprob, logprobs))
+            case Finished():
+                message.finished.CopyFrom(_from_finished(event))
+    return message
 
 
-def to_event(message: pb.StreamGenerateResponse) -> Event | None:
-    """Read one message of a stream; None for a kind of event that this client does not know yet."""
-    match message.WhichOneof("event"):
-        case "resolved":
-            return _to_resolved(message.resolved)
-        case "delta":
-            delta = message.delta
-            return Delta(delta.text, tuple(delta.token_ids), delta.index, _to_logprobs(delta.logprobs))
-        case "finished":
-            return _to_finished(message.finished)
-        case _:
-            return None
+def to_events(message: pb.StreamGenerateResponse) -> Iterator[Event]:
+    """Read one message of a stream; nothing from one whose fields this client does not know yet."""
+    if message.HasField("resolved"):
+        yield _to_resolved(message.resolved)
+    if message.HasField("delta"):
+        delta = message.delta
+        yield Delta(delta.text, tuple(delta.token_ids), delta.index, _to_logprobs(delta.logprobs))
+    if message.HasField("finished"):
+        yield _to_finished(message.finished)
 
 
 def from_completion(completion: Completion) -> pb.GenerateResponse:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from hotshoe.adapter.errors import Cancelled, HotshoeError
 from hotshoe.wire.values import FinishReason, Prompt, Resolved, Usage
@@ -47,6 +47,7 @@ class Observer:
 class Call:
     """What is known of one request, filled in as it goes on. Times are seconds of time.monotonic.
 
+    It runs as long as the block that it is used in (`with`); the observers are told of begin and end.
     id: the server's own name for it. outcome: "OK" or the reason of the error that ended it; empty while
     it runs. prompt: as it was asked; not for logs, unless an operator wants it there. chunks: pieces of
     output so far. Belongs to one event loop.
@@ -75,26 +76,24 @@ class Call:
         self._last = self.began
         self._observers = observers
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Call]:
-        """Tell the observers of the beginning and, however the block ends, of the end."""
+    def __enter__(self) -> Call:
         self._tell(lambda observer: observer.on_begin(self))
-        try:
-            yield self
-        except (asyncio.CancelledError, GeneratorExit):
-            # Whoever has read the last message may leave without asking for more.
-            self.outcome = "OK" if self.finish_reason else Cancelled.reason
-            raise
-        except HotshoeError as error:
-            self.outcome = error.reason
-            raise
-        except BaseException:
-            self.outcome = HotshoeError.reason
-            raise
-        else:
-            self.outcome = "OK"
-        finally:
-            self._tell(lambda observer: observer.on_end(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case None:
+                self.outcome = "OK"
+            case asyncio.CancelledError() | GeneratorExit():
+                # Whoever has read the last message may leave without asking for more.
+                self.outcome = "OK" if self.finish_reason else Cancelled.reason
+            case HotshoeError():
+                self.outcome = error.reason
+            case _:
+                self.outcome = HotshoeError.reason
+        self._tell(lambda observer: observer.on_end(self))
 
     def on_resolved(self, resolved: Resolved, *, load_ms: float) -> None:
         """`resolved` answers; loading it took `load_ms`, 0 if it was loaded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -96,13 +95,14 @@ class Generation:
 
     async def stream(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[tuple[Event, ...], None]:
         """Stream an answer: one Resolved, any number of Delta, one Finished for each of `sampling.n`.
 
-        Closing or cancelling it ends the work in the engine and gives adapter and place back. The version
-        is chosen once, at the start; a promotion during the answer does not touch it.
+        What is known at one moment comes together, at most one event of a kind: a message costs more than
+        what is in it. Closing or cancelling it ends the work in the engine and gives adapter and place
+        back. The version is chosen once, at the start; a promotion during the answer does not touch it.
         """
-        with Call(request_id, caller.origin, self._observers).running() as call:
+        with Call(request_id, caller.origin, self._observers) as call:
             call.prompt = request.prompt
             ref = caller.tenant.choose(request.adapter)
             with self._admission.visit(caller.tenant):
@@ -114,18 +114,19 @@ class Generation:
                     chunks = self._engine.generate(
                         call.id, prompt, sampling, adapter, tenant=caller.tenant.name
                     )
-                    async with _begun(chunks) as first:
+                    async with contextlib.aclosing(chunks):
                         assert call.resolved is not None
-                        yield call.resolved
-                        left, chunk = sampling.n, await first
-                        while left and chunk is not None:
+                        news: tuple[Event, ...] = (call.resolved,)
+                        left = sampling.n
+                        async for chunk in chunks:
                             left -= chunk.finish_reason is not None
                             place.charge(len(chunk.token_ids))
-                            for event in _told(call, chunk, last=not left):
-                                yield event
-                            chunk = await anext(chunks, None) if left else None
-                        if left:
-                            raise EngineUnavailable("the engine ended the answer before its end: try again")
+                            if news := (*news, *_told(call, chunk, last=not left)):
+                                yield news
+                            if not left:
+                                return
+                            news = ()
+                        raise EngineUnavailable("the engine ended the answer before its end: try again")
 
     async def complete(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
@@ -135,15 +136,16 @@ class Generation:
         drafts = [_Draft() for _ in range(request.sampling.n)]
         usage = Usage()
         stream = self.stream(request, request_id=request_id, caller=caller)
-        async with contextlib.aclosing(stream) as events:
-            async for event in events:
-                match event:
-                    case Resolved():
-                        resolved = event
-                    case Delta():
-                        drafts[event.index].add(event)
-                    case Finished(reason, usage, index):
-                        drafts[index].reason = reason
+        async with contextlib.aclosing(stream) as pieces:
+            async for events in pieces:
+                for event in events:
+                    match event:
+                        case Resolved():
+                            resolved = event
+                        case Delta():
+                            drafts[event.index].add(event)
+                        case Finished(reason, usage, index):
+                            drafts[index].reason = reason
         answers = tuple(draft.answer(draft.reason) for draft in drafts if draft.reason is not None)
         if resolved is None or len(answers) < len(drafts):
             raise EngineUnavailable("the engine ended the answer before its end: try again")
@@ -191,26 +193,6 @@ class Generation:
                 async with self._pool.lease(version) as lease:
                     call.on_resolved(resolved, load_ms=lease.load_ms)
                     yield place, lease.adapter
-
-
-@contextlib.asynccontextmanager
-async def _begun(
-    chunks: AsyncGenerator[EngineChunk, None],
-) -> AsyncIterator[asyncio.Future[EngineChunk | None]]:
-    """Have the engine begin at once, while the caller is told who answers; yield its first chunk to come.
-
-    The work ends with the block.
-    """
-    first = asyncio.ensure_future(anext(chunks, None))
-    async with contextlib.aclosing(chunks):
-        try:
-            yield first
-        finally:
-            if not first.done():
-                first.cancel()
-                await asyncio.wait([first])
-            if not first.cancelled():
-                first.exception()  # Seen, even if nobody came to ask for the chunk.
 
 
 def _told(call: Call, chunk: EngineChunk, *, last: bool) -> Iterator[Delta | Finished]:

@@ -42,9 +42,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
                 caller = self._caller(context)
                 asked = messages.to_request(request.generation)
             stream = self._generation.stream(asked, request_id=request_id, caller=caller)
-            async with contextlib.aclosing(stream) as events:
-                async for event in events:
-                    yield messages.from_event(event)
+            async with contextlib.aclosing(stream) as pieces:
+                async for events in pieces:
+                    yield messages.from_events(events)
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
         async with answering(context) as request_id:

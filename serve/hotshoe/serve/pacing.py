@@ -15,8 +15,9 @@ from typing import Any
 MESSAGES_PER_SECOND = 1_000.0
 """Of all streams together; the server's core is then a tenth busy with sending."""
 
-LONGEST_SECONDS = 0.1
-"""A token waits at most that long for company, however many streams there are."""
+LONGEST_SECONDS = 0.25
+"""A token waits at most that long for company, however many streams there are: text still comes in as many
+pieces a second as people read words."""
 
 _TICK_SECONDS = 0.005
 
