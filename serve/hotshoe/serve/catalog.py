@@ -34,6 +34,8 @@ MISSED_SECONDS = 1.0
 
 WATCHERS = 2
 
+_DEFAULT = Alias(DEFAULT_ALIAS)
+
 Targets = tuple[Target, ...]
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
@@ -253,7 +255,7 @@ class Catalog:
 
 
 def _complete(ref: AdapterRef) -> AdapterRef:
-    return AdapterRef(ref.adapter, ref.selector or Alias(DEFAULT_ALIAS))
+    return ref if ref.selector else AdapterRef(ref.adapter, _DEFAULT)
 
 
 def _versions(targets: Targets) -> Iterable[Version]:
