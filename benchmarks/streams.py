@@ -41,9 +41,9 @@ class Trace:
         return max((b - a for a, b in pairs if b >= since and a <= until), default=0.0)
 
 
-async def follow(answer: Answer) -> Trace:
-    """Read an answer to its end."""
-    trace = Trace(asked=time.monotonic())
+async def follow(answer: Answer, trace: Trace | None = None) -> Trace:
+    """Read an answer to its end, into `trace` if given."""
+    trace = trace or Trace(asked=time.monotonic())
     async for tokens in answer:
         if tokens:
             trace.arrivals.append((time.monotonic(), tokens))

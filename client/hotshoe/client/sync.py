@@ -108,8 +108,7 @@ class Client:
             try:
                 for message in call:
                     begun = True
-                    for event in messages.to_events(message):
-                        yield event
+                    yield from messages.to_events(message)
                 return
             except grpc.RpcError as error:
                 failure = error_of(error, self._target)

@@ -30,24 +30,25 @@ class Pace:
     ) -> None:
         self._messages_per_second = messages_per_second
         self._longest_seconds = longest_seconds
-        self._streams = 0
+        self.streams = 0
+        """How many there are now."""
         self._resting: dict[asyncio.Future[None], tuple[float, Callable[[], bool]]] = {}
         self._ticking = False
 
     @property
     def seconds(self) -> float:
         """Between two messages of a stream; 0 while there are so few that it would not be felt."""
-        wanted = self._streams / self._messages_per_second
+        wanted = self.streams / self._messages_per_second
         return 0.0 if wanted < _TICK_SECONDS else min(wanted, self._longest_seconds)
 
     @contextlib.contextmanager
     def one_more(self) -> Iterator[None]:
         """Count a stream until the block ends."""
-        self._streams += 1
+        self.streams += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
     async def rest(self, ended: Callable[[], bool]) -> None:
         """Return after `seconds`, or soon after `ended` says that no more tokens will come."""

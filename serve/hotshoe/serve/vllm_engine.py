@@ -206,7 +206,7 @@ class VllmEngine:
         while True:
             # One piece at a time, whoever's: vLLM does all that it is asked before it takes the next step.
             async with self._one_piece:
-                answers = await self._core.call("hotshoe_add", *arguments)
+                answers = await self._core.call("hotshoe_add", *arguments, not self._pace.streams)
             if None not in answers:
                 return all(answers)
 

@@ -24,6 +24,19 @@ from hotshoe.serve.lora_cpu.manager import PackingManager
 SLICE_SECONDS = 0.004
 """Between two steps, for whichever adapter's turn it is."""
 
+SLICE_SHARE = 0.05
+"""Or so much of what passes between two slices, which is a step: a long one can spare more."""
+
+LONGEST_SLICE_SECONDS = 0.015
+
+IDLE_SLICE_SECONDS = 0.05
+"""While nobody's stream waits; a request that comes in the meantime does."""
+
+
+def slice_seconds(step: float, *, idle: bool) -> float:
+    """How long a slice may take. step: seconds since the one before it, 0 where there was none."""
+    return IDLE_SLICE_SECONDS if idle else min(max(SLICE_SECONDS, SLICE_SHARE * step), LONGEST_SLICE_SECONDS)
+
 
 class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # vLLM ships no types
     """vLLM's worker-side manager of adapters, with loads that can be done little by little."""
@@ -34,20 +47,25 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         super().__init__(*args, **kwargs)
         self._under_way: dict[int, Iterator[None]] = {}
         self._prepared: dict[int, Any] = {}
+        self._sliced_at = 0.0
 
-    def prepare(self, request: LoRARequest) -> bool:
-        """Go on loading an adapter for SLICE_SECONDS; True once adding it takes no time.
+    def prepare(self, request: LoRARequest, *, idle: bool) -> bool:
+        """Go on loading an adapter for a moment; True once adding it takes no time.
 
-        Raises what vLLM's own loading raises, and ValueError for what that would take in silence.
+        idle: nobody's stream waits. Raises what vLLM's own loading raises, and ValueError for what that
+        would take in silence.
         """
         adapter_id = request.lora_int_id
         if adapter_id in self._prepared or adapter_id in self.list_adapters():
             return True
+        # Only a load that is under way tells how long a step takes.
+        step = time.monotonic() - self._sliced_at if self._under_way else 0.0
+        until = time.monotonic() + slice_seconds(step, idle=idle)
         work = self._under_way.pop(adapter_id, None) or self._load_in_pieces(request)
-        until = time.monotonic() + SLICE_SECONDS
         for _ in work:
             if time.monotonic() >= until:
                 self._under_way[adapter_id] = work
+                self._sliced_at = time.monotonic()
                 return False
         return True
 

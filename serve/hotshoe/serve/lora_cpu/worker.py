@@ -29,10 +29,13 @@ class WorkerExtension:
         wrappers = self.model_runner.lora_manager._adapter_manager.punica_wrapper_mapping.values()
         return sorted({type(wrapper).__name__ for wrapper in wrappers})
 
-    def hotshoe_add(self, name: str, adapter_id: int, path: str) -> bool | None:
-        """Go on loading an adapter for a moment; then as `add_lora`, None before."""
+    def hotshoe_add(self, name: str, adapter_id: int, path: str, idle: bool) -> bool | None:
+        """Go on loading an adapter for a moment; then as `add_lora`, None before.
+
+        idle: nobody waits for the engine's next step.
+        """
         request = LoRARequest(name, adapter_id, path)
         manager = self.model_runner.lora_manager
-        if isinstance(manager, SlicingWorkerManager) and not manager.prepare(request):
+        if isinstance(manager, SlicingWorkerManager) and not manager.prepare(request, idle=idle):
             return None
         return self.add_lora(request)
