@@ -16,7 +16,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +58,7 @@ class Cache:
             for name in ("versions", "leases", "locks", "drafts", "quarantine"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         self._verified: dict[Path, Fingerprint] = {}
+        self._sizes: dict[str, int] = {}
         self._held: dict[str, tuple[FileLock, int]] = {}
         self._holding = threading.Lock()
 
@@ -101,19 +102,25 @@ class Cache:
         the bytes freed."""
         with file_lock(self._root / "evict.lock"):
             self._sweep_drafts()
-            sizes = {folder: _size(folder) for folder in (self._root / "versions").iterdir()}
+            # A version's bytes never change, and this is called for each that comes, however many are here.
+            here = os.listdir(self._root / "versions")
+            self._sizes = {digest: self._sizes.get(digest) or _size(self._version(digest)) for digest in here}
             away = {folder: _size(folder) for folder in (self._root / "quarantine").iterdir()}
-            over = sum(sizes.values()) + sum(away.values()) - self._max_bytes
-            freed = 0
-            for folder in sorted(away, key=_last_wanted):
-                if over - freed <= 0:
-                    break
-                shutil.rmtree(folder, ignore_errors=True)
-                freed += away[folder]
-            for folder in sorted(sizes, key=_last_wanted):
-                if over - freed <= 0:
-                    break
-                freed += sizes[folder] if self._take_away(folder) else 0
+            over = sum(self._sizes.values()) + sum(away.values()) - self._max_bytes
+            return self._free(over, away) if over > 0 else 0
+
+    def _free(self, wanted: int, away: Mapping[Path, int]) -> int:
+        """Delete until so many bytes are free, as `evict` says; how many are. away: what is in quarantine."""
+        freed = 0
+        for folder in sorted(away, key=_last_wanted):
+            if freed >= wanted:
+                break
+            shutil.rmtree(folder, ignore_errors=True)
+            freed += away[folder]
+        for folder in sorted(map(self._version, self._sizes), key=_last_wanted):
+            if freed >= wanted:
+                break
+            freed += self._sizes[folder.name] if self._take_away(folder) else 0
         return freed
 
     def close(self) -> None:
