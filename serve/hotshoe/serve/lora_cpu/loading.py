@@ -56,7 +56,7 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         would take in silence.
         """
         adapter_id = request.lora_int_id
-        if adapter_id in self._prepared or adapter_id in self.list_adapters():
+        if adapter_id in self._prepared or self._has(adapter_id):
             return True
         # Only a load that is under way tells how long a step takes.
         step = time.monotonic() - self._sliced_at if self._under_way else 0.0
@@ -69,10 +69,20 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
                 return False
         return True
 
+    def add_adapter(self, lora_request: LoRARequest) -> bool:
+        # In every step, for every adapter of it, and vLLM looks for each in a copy of all that is loaded.
+        if lora_request.load_inplace or not self._has(lora_request.lora_int_id):
+            return bool(super().add_adapter(lora_request))
+        self._adapter_manager.activate_adapter(lora_request.lora_int_id)
+        return True
+
     def remove_adapter(self, adapter_id: int) -> bool:
         self._under_way.pop(adapter_id, None)
         self._prepared.pop(adapter_id, None)
         return bool(super().remove_adapter(adapter_id))
+
+    def _has(self, adapter_id: int) -> bool:
+        return self._adapter_manager.get_adapter(adapter_id) is not None
 
     def _load_in_pieces(self, request: LoRARequest) -> Iterator[None]:
         lora = yield from self._read_in_pieces(request)
