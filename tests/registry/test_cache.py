@@ -165,6 +165,27 @@ def test_over_the_limit_the_longest_unused_goes_first(tmp_path: Path) -> None:
     assert [seed for seed in folders if folders[seed].exists()] == [1]
 
 
+def test_a_version_is_measured_once_however_many_come_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def size(folder: Path) -> int:
+        measured.append(folder.name)
+        return 100
+
+    monkeypatch.setattr("hotshoe.registry.cache._size", size)
+    cache = Cache(tmp_path, max_bytes=350, grace_seconds=0)
+    for seed in range(8):
+        version, fill = content(seed)
+        cache.hold(version, fill)
+        cache.release(version)
+    assert len(measured) == len(set(measured)) == 8
+    assert len(list((tmp_path / "versions").iterdir())) == 3
+    cache.hold(*content(0))  # It had to go: it is brought again, and measured again.
+    assert len(measured) == 9
+
+
 def test_what_is_held_stays_however_much_is_over_the_limit(tmp_path: Path) -> None:
     holder, other = Cache(tmp_path, max_bytes=1), Cache(tmp_path, max_bytes=1)
     version, fill = content(1)

@@ -184,9 +184,11 @@ async def test_an_engine_that_dies_during_an_answer_gives_the_adapter_back() -> 
     stream = parts.generation.stream(GenerateRequest(Text("hi"), REF), request_id="r")
     await anext(stream)
     parts.engine.die()
-    with pytest.raises(EngineUnavailable):
+    with pytest.raises(EngineUnavailable) as raised:
         await anext(stream)
     assert parts.pool.leases(SUPPORT) == 0
+    assert raised.value.begun
+    assert raised.value.details.items() >= {"adapter": "acme/support", "version": "v7"}.items()
 
 
 class Line:

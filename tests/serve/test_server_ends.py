@@ -46,6 +46,20 @@ async def test_a_stream_that_the_client_cancels_ends_in_the_engine(tmp_path: Pat
         await eventually(lambda: served.pool.leases(version) == 0)
 
 
+async def test_a_stream_that_the_client_cancels_before_it_heard_anything_ends_in_the_engine(
+    tmp_path: Path,
+) -> None:
+    async with echo_server(tmp_path, token_seconds=60) as served, calling(served.address) as stub:
+        call = stub.StreamGenerate(pb.StreamGenerateRequest(generation=ask("hi", "acme/support")))
+        reading = asyncio.ensure_future(call.read())
+        await eventually(lambda: len(served.engine.running) == 1)
+        call.cancel()
+        await eventually(lambda: not served.engine.running)
+        version = next(iter(served.pool.resident()))
+        await eventually(lambda: served.pool.leases(version) == 0)
+        await asyncio.gather(reading, return_exceptions=True)
+
+
 async def test_a_stream_whose_client_reads_nothing_ends_in_the_engine_all_the_same(tmp_path: Path) -> None:
     """The server is then stuck in sending, not in generating."""
     async with echo_server(tmp_path, context_tokens=1_000_000) as served:

@@ -231,6 +231,7 @@ async def test_an_engine_that_hangs_is_as_good_as_dead_and_nobody_waits_for_it(
             return_exceptions=True,
         )
     assert [type(result) for result in results] == [EngineUnavailable] * 3
+    assert [getattr(result, "begun", None) for result in results] == [True, False, False]
     with pytest.raises(EngineUnavailable, match="died"):
         await small_engine.check()
     assert not process.is_alive()

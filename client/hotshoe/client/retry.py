@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hotshoe.adapter.errors import Exhausted, HotshoeError, InvalidConfig, Unavailable
+from hotshoe.adapter.errors import EngineUnavailable, Exhausted, HotshoeError, InvalidConfig, Unavailable
 
 GROWTH = 2.0
 
@@ -35,6 +35,8 @@ class Retry:
         Only what the server did not begin with is worth another try: it is out of reach, or full.
         """
         if failed >= self.attempts or not isinstance(error, Unavailable | Exhausted):
+            return None
+        if isinstance(error, EngineUnavailable) and error.begun:
             return None
         longest = min(self.first_seconds * GROWTH ** (failed - 1), self.longest_seconds)
         pause = longest * (1 + chance) / 2

@@ -171,7 +171,9 @@ Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
 
 @_typing.final
 class StreamGenerateResponse(_message.Message):
-    """A piece of a stream: all that is known at one moment, in the order of its fields."""
+    """A piece of a stream: all that is new of one answer, in the order of the fields. Any of them may be missing, and
+    any may come together.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -184,11 +186,13 @@ class StreamGenerateResponse(_message.Message):
 
     @_builtins.property
     def delta(self) -> Global___Delta:
-        """More of the answer."""
+        """More of an answer."""
 
     @_builtins.property
     def finished(self) -> Global___Finished:
-        """The end of an answer; with `Sampling.n` answers, the last message has the end of the last of them."""
+        """The end of an answer, the one that `delta` is of where both are set; with `Sampling.n` answers, each has its
+        own, and the last message that of the last of them.
+        """
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class InferenceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamGenerate(self, request, context):
-        """Answers piece by piece: `resolved` with the first piece, any number of `delta`, `finished` with the last.
+        """Answers piece by piece: who answers with the first one, then more of the answer, the end with the last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

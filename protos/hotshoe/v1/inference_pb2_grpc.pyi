@@ -36,7 +36,7 @@ class InferenceStub:
     Generate: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
     """Answers in one message."""
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_inference_pb2.StreamGenerateRequest, _inference_pb2.StreamGenerateResponse]
-    """Answers piece by piece: `resolved` with the first piece, any number of `delta`, `finished` with the last."""
+    """Answers piece by piece: who answers with the first one, then more of the answer, the end with the last."""
     CountTokens: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CountTokensRequest, _inference_pb2.CountTokensResponse]
     """Counts the tokens of a prompt as the base sees it, chat template included. Generates nothing."""
     ListAdapters: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListAdaptersRequest, _inference_pb2.ListAdaptersResponse]
@@ -50,7 +50,7 @@ class InferenceAsyncStub(InferenceStub):
     Generate: _aio.UnaryUnaryMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """Answers in one message."""
     StreamGenerate: _aio.UnaryStreamMultiCallable[_inference_pb2.StreamGenerateRequest, _inference_pb2.StreamGenerateResponse]  # type: ignore[assignment]
-    """Answers piece by piece: `resolved` with the first piece, any number of `delta`, `finished` with the last."""
+    """Answers piece by piece: who answers with the first one, then more of the answer, the end with the last."""
     CountTokens: _aio.UnaryUnaryMultiCallable[_inference_pb2.CountTokensRequest, _inference_pb2.CountTokensResponse]  # type: ignore[assignment]
     """Counts the tokens of a prompt as the base sees it, chat template included. Generates nothing."""
     ListAdapters: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListAdaptersRequest, _inference_pb2.ListAdaptersResponse]  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.StreamGenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamGenerateResponse], _abc.AsyncIterator[_inference_pb2.StreamGenerateResponse]]:
-        """Answers piece by piece: `resolved` with the first piece, any number of `delta`, `finished` with the last."""
+        """Answers piece by piece: who answers with the first one, then more of the answer, the end with the last."""
 
     @_abc_1.abstractmethod
     def CountTokens(

@@ -175,7 +175,18 @@ class RegistryUnavailable(Unavailable):
 
 
 class EngineUnavailable(Unavailable):
+    """The engine is not there, or died. begun: while it answered, which may have been why."""
+
     reason = "ENGINE_UNAVAILABLE"
+
+    def __init__(
+        self, message: str, *, begun: bool = False, details: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, details={**(details or {}), **({"begun": "true"} if begun else {})})
+
+    @property
+    def begun(self) -> bool:
+        return self.details.get("begun") == "true"
 
 
 class Draining(Unavailable):

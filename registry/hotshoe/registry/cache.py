@@ -102,26 +102,13 @@ class Cache:
         the bytes freed."""
         with file_lock(self._root / "evict.lock"):
             self._sweep_drafts()
-            # A version's bytes never change, and this is called for each that comes, however many are here.
+            # Measured once each: this is called for every version that comes, however many are here.
             here = os.listdir(self._root / "versions")
-            self._sizes = {digest: self._sizes.get(digest) or _size(self._version(digest)) for digest in here}
+            sizes = {digest: self._sizes.get(digest) or _size(self._version(digest)) for digest in here}
+            self._sizes = sizes.copy()
             away = {folder: _size(folder) for folder in (self._root / "quarantine").iterdir()}
-            over = sum(self._sizes.values()) + sum(away.values()) - self._max_bytes
-            return self._free(over, away) if over > 0 else 0
-
-    def _free(self, wanted: int, away: Mapping[Path, int]) -> int:
-        """Delete until so many bytes are free, as `evict` says; how many are. away: what is in quarantine."""
-        freed = 0
-        for folder in sorted(away, key=_last_wanted):
-            if freed >= wanted:
-                break
-            shutil.rmtree(folder, ignore_errors=True)
-            freed += away[folder]
-        for folder in sorted(map(self._version, self._sizes), key=_last_wanted):
-            if freed >= wanted:
-                break
-            freed += self._sizes[folder.name] if self._take_away(folder) else 0
-        return freed
+            over = sum(sizes.values()) + sum(away.values()) - self._max_bytes
+            return self._free(over, sizes, away) if over > 0 else 0
 
     def close(self) -> None:
         """Release everything that this cache holds."""
@@ -129,6 +116,23 @@ class Cache:
             while self._held:
                 _, (lock, _) = self._held.popitem()
                 _drop(lock)
+
+    def _free(self, wanted: int, sizes: Mapping[str, int], away: Mapping[Path, int]) -> int:
+        """Delete until `wanted` bytes are free, as `evict` says; how many are.
+
+        sizes: of the versions, by digest. away: of what is in quarantine.
+        """
+        freed = 0
+        for folder in sorted(away, key=_last_wanted):
+            if freed >= wanted:
+                break
+            shutil.rmtree(folder, ignore_errors=True)
+            freed += away[folder]
+        for folder in sorted(map(self._version, sizes), key=_last_wanted):
+            if freed >= wanted:
+                break
+            freed += sizes[folder.name] if self._take_away(folder) else 0
+        return freed
 
     def _held_folder(self, version: Version, fill: Callable[[Path], Manifest]) -> tuple[Path, bool]:
         """See `hold`; and was it brought now?"""
@@ -166,6 +170,7 @@ class Cache:
             self._verify(version, draft)
             draft.rename(folder)
             self._verified[folder] = self._verified.pop(draft)
+            self._sizes.pop(version.manifest_sha256, None)  # It may be of one that was cut short.
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return folder

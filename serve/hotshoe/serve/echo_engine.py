@@ -107,7 +107,7 @@ class EchoEngine:
             pieces = zip(*(_pieces(answer, sampling) for _ in range(sampling.n)), strict=True)
             for beside in pieces:
                 await asyncio.sleep(self._token_seconds)
-                self._ensure_alive()
+                self._ensure_alive(begun=True)
                 for index, (token_ids, text, reason) in enumerate(beside):
                     logprobs = _certain(token_ids, sampling.logprobs)
                     yield EngineChunk(text, token_ids, reason, len(prompt), 0, index, logprobs)
@@ -124,9 +124,9 @@ class EchoEngine:
         """Fail as an engine does whose process is killed."""
         self._gone = "the engine died: try again later"
 
-    def _ensure_alive(self) -> None:
+    def _ensure_alive(self, *, begun: bool = False) -> None:
         if self._gone:
-            raise EngineUnavailable(self._gone)
+            raise EngineUnavailable(self._gone, begun=begun)
 
     def _check_prompt(self, prompt: tuple[int, ...]) -> None:
         context = self._facts.context_tokens

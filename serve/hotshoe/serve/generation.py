@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hotshoe.adapter.errors import EngineUnavailable
+from hotshoe.adapter.errors import EngineUnavailable, HotshoeError
 from hotshoe.adapter.manifest import Base
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
@@ -126,7 +126,7 @@ class Generation:
                             if not left:
                                 return
                             news = ()
-                        raise EngineUnavailable("the engine ended the answer before its end: try again")
+                        raise EngineUnavailable("the engine ended the answer before its end", begun=True)
 
     async def complete(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
@@ -148,7 +148,7 @@ class Generation:
                             drafts[index].reason = reason
         answers = tuple(draft.answer(draft.reason) for draft in drafts if draft.reason is not None)
         if resolved is None or len(answers) < len(drafts):
-            raise EngineUnavailable("the engine ended the answer before its end: try again")
+            raise EngineUnavailable("the engine ended the answer before its end", begun=True)
         return Completion(resolved, answers, usage)
 
     async def count_tokens(self, prompt: Prompt, caller: Caller = SERVER) -> int:
@@ -189,10 +189,15 @@ class Generation:
             if version is None:
                 call.on_resolved(resolved, load_ms=0.0)
                 yield place, None
-            else:
+                return
+            try:
                 async with self._pool.lease(version) as lease:
                     call.on_resolved(resolved, load_ms=lease.load_ms)
                     yield place, lease.adapter
+            except HotshoeError as error:
+                # It may come before any message, and of an alias that splits nobody would know which it was.
+                error.details = {**error.details, "adapter": resolved.adapter, "version": resolved.version}
+                raise
 
 
 def _told(call: Call, chunk: EngineChunk, *, last: bool) -> Iterator[Delta | Finished]:

@@ -1,8 +1,8 @@
 """How many messages a second the tokens of all streams go out in.
 
 A message costs the server several times what a token in it costs. With few streams every token goes out
-as it comes. With many, tokens of one stream are bundled: never the first, and never longer than a moment
-that a reader does not notice. docs/benchmarks.md has what that is worth.
+as it comes. With many, tokens of one stream are bundled: never the first, and never for longer than a reader
+takes for a word. docs/benchmarks.md has what that is worth.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ MESSAGES_PER_SECOND = 1_000.0
 """Of all streams together; the server's core is then a tenth busy with sending."""
 
 LONGEST_SECONDS = 0.25
-"""A token waits at most that long for company, however many streams there are: text still comes in as many
-pieces a second as people read words."""
+"""A token waits at most that long for company, however many streams there are."""
 
 _TICK_SECONDS = 0.005
 

@@ -159,8 +159,10 @@ class VllmEngine:
             if structure is not None:
                 await self._judge.judge(structure)
             params = params_of(sampling, self._defaults, structure)
-            stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
-            # Without aclose() a reader that stops early leaves the request running in the engine.
+        self._ensure_open()
+        stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
+        # Without aclose() a reader that stops early leaves the request running in the engine.
+        with _translated(begun=True):
             async with contextlib.aclosing(stream):
                 async for output in stream:
                     for chunk in chunks_of(output, sampling):
@@ -233,14 +235,15 @@ def _do_nothing() -> None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Raise the errors of our tree for vLLM's."""
+def _translated(*, begun: bool = False) -> Iterator[None]:
+    """Raise the errors of our tree for vLLM's. begun: with an answer."""
     try:
         yield
     except EngineDeadError as error:
-        raise _dead() from error
+        raise _dead(begun=begun) from error
     except EngineGenerateError as error:
-        raise EngineUnavailable(f"the engine failed on this request: {_cause(error)}") from error
+        text = f"the engine failed on this request: {_cause(error)}"
+        raise EngineUnavailable(text, begun=begun) from error
     except (VLLMClientError, ValueError) as error:
         raise _refused(error) from error
 
@@ -252,8 +255,9 @@ def _refused(error: Exception) -> HotshoeError:
     return InvalidRequest(f"the engine refuses this request: {text}")
 
 
-def _dead() -> EngineUnavailable:
-    return EngineUnavailable("the engine died: it is restarted or the server is; try again later")
+def _dead(*, begun: bool = False) -> EngineUnavailable:
+    text = "the engine died: it is restarted or the server is; try again later"
+    return EngineUnavailable(text, begun=begun)
 
 
 def _cause(error: BaseException) -> str:

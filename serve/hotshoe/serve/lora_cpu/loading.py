@@ -25,7 +25,7 @@ SLICE_SECONDS = 0.004
 """Between two steps, for whichever adapter's turn it is."""
 
 SLICE_SHARE = 0.05
-"""Or so much of what passes between two slices, which is a step: a long one can spare more."""
+"""Or so much of what passes between two slices, which is a step at least: a long one can spare more."""
 
 LONGEST_SLICE_SECONDS = 0.015
 
@@ -62,11 +62,13 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         step = time.monotonic() - self._sliced_at if self._under_way else 0.0
         until = time.monotonic() + slice_seconds(step, idle=idle)
         work = self._under_way.pop(adapter_id, None) or self._load_in_pieces(request)
-        for _ in work:
-            if time.monotonic() >= until:
-                self._under_way[adapter_id] = work
-                self._sliced_at = time.monotonic()
-                return False
+        try:
+            for _ in work:
+                if time.monotonic() >= until:
+                    self._under_way[adapter_id] = work
+                    return False
+        finally:
+            self._sliced_at = time.monotonic()
         return True
 
     def add_adapter(self, lora_request: LoRARequest) -> bool:
