@@ -110,7 +110,8 @@ def to_events(message: pb.StreamGenerateResponse) -> Iterator[Event]:
         yield _to_resolved(message.resolved)
     if message.HasField("delta"):
         delta = message.delta
-        yield Delta(delta.text, tuple(delta.token_ids), delta.index, _to_logprobs(delta.logprobs))
+        logprobs = _to_logprobs(delta.logprobs) if delta.logprobs else ()
+        yield Delta(delta.text, tuple(delta.token_ids), delta.index, logprobs)
     if message.HasField("finished"):
         yield _to_finished(message.finished)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from hotshoe.adapter.errors import PermissionDenied
 from hotshoe.adapter.reference import AdapterRef
 from hotshoe.serve.administration import Administration
-from hotshoe.serve.answering import Context, answering
+from hotshoe.serve.answering import Answering, Context
 from hotshoe.serve.identity import Identity, require_admin
 from hotshoe.serve.refusals import Refusals
 from hotshoe.serve.tenants import ANYONE
@@ -80,7 +80,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
 
     @contextlib.asynccontextmanager
     async def _permitted(self, request: object, context: Context, method: str) -> AsyncIterator[None]:
-        async with answering(context) as request_id:
+        async with Answering(context) as request_id:
             with self._refusals.noted(method, request_id):
                 self._require_operator(context)
                 require_readable(request)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 from hotshoe.adapter.errors import DeadlineExceeded, Draining, Exhausted, Refused
 from hotshoe.serve.fairness import FairQueue, Ticket
@@ -39,15 +39,6 @@ class _Account:
         )
 
 
-class Place:
-    """A request's place in the engine. queue_ms: how long it stood in line for it."""
-
-    def __init__(self, queue_ms: float, charge: Callable[[int], None]) -> None:
-        self.queue_ms = queue_ms
-        self.charge = charge
-        """Call with the number of output tokens, whenever some were made."""
-
-
 class Admission:
     """Lets requests in. All methods belong to one event loop.
 
@@ -68,29 +59,15 @@ class Admission:
         self._left_at = clock()
         self._seconds_per_place = _FIRST_GUESS_SECONDS
 
-    @contextlib.contextmanager
-    def visit(self, tenant: Tenant) -> Iterator[None]:
-        """Count a request from its arrival to its end.
+    def visit(self, tenant: Tenant) -> Visit:
+        """For `with`: count a request from its arrival to its end.
 
         Raises Draining, or Exhausted where the tenant is over its requests a second, its tokens a minute
         or its requests at once.
         """
-        if self._draining:
-            raise Draining("this server is out of service and takes no new requests: call another one")
-        self._check(tenant)
-        self._visitors[tenant.name] += 1
-        self._empty.clear()
-        try:
-            yield
-        finally:
-            self._visitors[tenant.name] -= 1
-            if not self._visitors[tenant.name]:
-                del self._visitors[tenant.name]
-            if not self._visitors:
-                self._empty.set()
+        return Visit(self, tenant)
 
-    @contextlib.asynccontextmanager
-    async def place(
+    def place(
         self,
         tenant: Tenant,
         *,
@@ -99,27 +76,17 @@ class Admission:
         answers: int = 1,
         priority: int = 0,
         seconds_left: float | None = None,
-    ) -> AsyncIterator[Place]:
-        """Wait in line for a place in the engine; it is given back when the block ends.
+    ) -> Place:
+        """For `async with`: wait in line for a place in the engine; it is given back when the block ends.
 
         adapter: its engine name, empty for the base. answers: how many are generated at once.
         seconds_left: until the request's deadline. Raises Exhausted where the line is full, or so long
         that the deadline would pass in it; DeadlineExceeded if it has.
         """
         self._check_line(tenant, seconds_left)
-        now = self._clock()
-        ticket = Ticket(tenant.name, tenant.weight, adapter, prompt_tokens, priority, now, answers)
-        await self._wait(ticket)
-        self._pay(tenant, prompt_tokens)
-
-        def charge(tokens: int) -> None:
-            self._queue.charge(ticket, tokens)
-            self._pay(tenant, tokens)
-
-        try:
-            yield Place((self._clock() - now) * 1000, charge)
-        finally:
-            self._leave(ticket)
+        arrived = self._clock()
+        ticket = Ticket(tenant.name, tenant.weight, adapter, prompt_tokens, priority, arrived, answers)
+        return Place(self, tenant, ticket)
 
     def close(self, *, for_good: bool = False) -> None:
         """Let nobody new in from now on; those who are here go on."""
@@ -150,6 +117,20 @@ class Admission:
     def running(self) -> int:
         """Requests in the engine."""
         return self._queue.running
+
+    def _let_in(self, tenant: Tenant) -> None:
+        if self._draining:
+            raise Draining("this server is out of service and takes no new requests: call another one")
+        self._check(tenant)
+        self._visitors[tenant.name] += 1
+        self._empty.clear()
+
+    def _let_out(self, tenant: Tenant) -> None:
+        self._visitors[tenant.name] -= 1
+        if not self._visitors[tenant.name]:
+            del self._visitors[tenant.name]
+        if not self._visitors:
+            self._empty.set()
 
     async def _wait(self, ticket: Ticket) -> None:
         turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
@@ -223,6 +204,49 @@ class Admission:
         account = self._account(tenant)
         if account.tokens is not None:
             account.tokens = account.tokens.take(tokens, self._clock())
+
+
+class Place:
+    """A request's place in the engine; see `Admission.place`. queue_ms: how long it stood in line for it."""
+
+    queue_ms = 0.0
+
+    def __init__(self, admission: Admission, tenant: Tenant, ticket: Ticket) -> None:
+        self._admission = admission
+        self._tenant = tenant
+        self._ticket = ticket
+
+    async def __aenter__(self) -> Place:
+        await self._admission._wait(self._ticket)
+        self._admission._pay(self._tenant, self._ticket.prompt_tokens)
+        self.queue_ms = (self._admission._clock() - self._ticket.arrived) * 1000
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admission._leave(self._ticket)
+
+    def charge(self, tokens: int) -> None:
+        """Pay for so many output tokens, as soon as they are made."""
+        self._admission._queue.charge(self._ticket, tokens)
+        self._admission._pay(self._tenant, tokens)
+
+
+class Visit:
+    """A request from its arrival to its end; see `Admission.visit`."""
+
+    def __init__(self, admission: Admission, tenant: Tenant) -> None:
+        self._admission = admission
+        self._tenant = tenant
+
+    def __enter__(self) -> None:
+        self._admission._let_in(self._tenant)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admission._let_out(self._tenant)
 
 
 def _over(tenant: Tenant, limit: str, retry_seconds: float) -> Exhausted:

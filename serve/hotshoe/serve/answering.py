@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from types import TracebackType
 from typing import Any, NoReturn
 
 import grpc
@@ -30,27 +28,49 @@ TRACE_KEYS = ("traceparent", "tracestate")
 _LONGEST = 512
 
 
-@contextlib.asynccontextmanager
-async def answering(context: Context) -> AsyncIterator[str]:
-    """Yield a name for the call; end it with the status that belongs to an error raised inside.
+class Answering:
+    """For `async with`: names a call, and ends it with the status that belongs to an error raised inside.
 
     The caller is told the name in the trailing metadata, whichever way it ends.
     """
-    # Never the caller's: the engine takes duplicate ids without a word and mixes their answers.
-    request_id = secrets.token_hex(16)
-    current_request.set(request_id)  # gRPC handles every call in a context of its own.
-    named = (REQUEST_ID_KEY, request_id)
-    context.set_trailing_metadata((named,))
-    try:
-        yield request_id
-    except HotshoeError as error:
-        await _abort(context, error, named)
-    except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
-        raise
-    except Exception as error:
-        log.exception("request %s failed in a way that was not foreseen", request_id)
-        unforeseen = f"internal error: {type(error).__name__}; the server's log says more of {request_id}"
-        await _abort(context, HotshoeError(unforeseen), named)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        # Never the caller's: the engine takes duplicate ids without a word and mixes their answers.
+        self._request_id = secrets.token_hex(16)
+
+    async def __aenter__(self) -> str:
+        current_request.set(self._request_id)  # gRPC handles every call in a context of its own.
+        self._context.set_trailing_metadata(self._named)
+        return self._request_id
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case HotshoeError():
+                await self._abort(error)
+            case grpc.aio.AbortError():
+                return
+            case Exception():
+                log.error(
+                    "request %s failed in a way that was not foreseen", self._request_id, exc_info=error
+                )
+                await self._abort(
+                    HotshoeError(
+                        f"internal error: {type(error).__name__}; the server's log says more of "
+                        f"{self._request_id}"
+                    )
+                )
+
+    async def _abort(self, error: HotshoeError) -> NoReturn:
+        await self._context.abort(
+            status.code_of(error), status.message_of(error), (*status.trailers_of(error), *self._named)
+        )
+
+    @property
+    def _named(self) -> tuple[tuple[str, str], ...]:
+        return ((REQUEST_ID_KEY, self._request_id),)
 
 
 def origin_of(metadata: Metadata, tenant: str) -> Origin:
@@ -58,7 +78,3 @@ def origin_of(metadata: Metadata, tenant: str) -> Origin:
     said = {key: value for key, value in metadata if isinstance(value, str) and len(value) <= _LONGEST}
     trace = {key: said[key] for key in TRACE_KEYS if key in said}
     return Origin(tenant=tenant, trace=trace, request_id=said.get(REQUEST_ID_KEY, ""))
-
-
-async def _abort(context: Context, error: HotshoeError, named: tuple[str, str]) -> NoReturn:
-    await context.abort(status.code_of(error), status.message_of(error), (*status.trailers_of(error), named))

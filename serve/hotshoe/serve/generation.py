@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Protocol
 
 from hotshoe.adapter.errors import EngineUnavailable, HotshoeError
@@ -13,7 +14,7 @@ from hotshoe.adapter.reference import AdapterRef
 from hotshoe.adapter.version import Version
 from hotshoe.serve.admission import Admission, Place
 from hotshoe.serve.call import Call, Observer, Origin
-from hotshoe.serve.engine import Engine, EngineAdapter, EngineChunk
+from hotshoe.serve.engine import Engine, EngineChunk
 from hotshoe.serve.pool import AdapterPool
 from hotshoe.serve.prompts import Prompts
 from hotshoe.serve.tenants import ANYONE, Tenant
@@ -110,23 +111,33 @@ class Generation:
                 call.prompt_tokens = len(prompt)
                 sampling = self._prompts.fitted(request.sampling, len(prompt), caller.tenant)
                 version = await self._find(ref, request.session)
-                async with self._held(call, version, request, caller) as (place, adapter):
-                    chunks = self._engine.generate(
-                        call.id, prompt, sampling, adapter, tenant=caller.tenant.name
-                    )
-                    async with contextlib.aclosing(chunks):
-                        assert call.resolved is not None
-                        news: tuple[Event, ...] = (call.resolved,)
-                        left = sampling.n
-                        async for chunk in chunks:
-                            left -= chunk.finish_reason is not None
-                            place.charge(len(chunk.token_ids))
-                            if news := (*news, *_told(call, chunk, last=not left)):
-                                yield news
-                            if not left:
-                                return
-                            news = ()
-                        raise EngineUnavailable("the engine ended the answer before its end", begun=True)
+                resolved = _resolved(self._engine.facts.base, version)
+                async with self._place(call, version, request, caller) as place:
+                    call.queue_ms = place.queue_ms
+                    with _Naming(resolved):
+                        async with self._pool.lease(version) if version else _NO_LEASE as lease:
+                            call.on_resolved(resolved, load_ms=lease.load_ms if lease else 0.0)
+                            chunks = self._engine.generate(
+                                call.id,
+                                prompt,
+                                sampling,
+                                lease.adapter if lease else None,
+                                tenant=caller.tenant.name,
+                            )
+                            async with contextlib.aclosing(chunks):
+                                news: tuple[Event, ...] = (resolved,)
+                                left = sampling.n
+                                async for chunk in chunks:
+                                    left -= chunk.finish_reason is not None
+                                    place.charge(len(chunk.token_ids))
+                                    if news := (*news, *_told(call, chunk, last=not left)):
+                                        yield news
+                                    if not left:
+                                        return
+                                    news = ()
+                                raise EngineUnavailable(
+                                    "the engine ended the answer before its end", begun=True
+                                )
 
     async def complete(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
@@ -170,34 +181,38 @@ class Generation:
         await self._pool.fetch(version)
         return version
 
-    @contextlib.asynccontextmanager
-    async def _held(
-        self, call: Call, version: Version | None, request: GenerateRequest, caller: Caller
-    ) -> AsyncIterator[tuple[Place, EngineAdapter | None]]:
-        """A place in the engine and, there, the adapter, until the block ends."""
-        seconds_left = None if caller.seconds_left is None else caller.seconds_left - call.seconds
-        async with self._admission.place(
+    def _place(self, call: Call, version: Version | None, request: GenerateRequest, caller: Caller) -> Place:
+        return self._admission.place(
             caller.tenant,
             adapter=version.engine_name if version else "",
             prompt_tokens=call.prompt_tokens,
             answers=request.sampling.n,
             priority=request.priority,
-            seconds_left=seconds_left,
-        ) as place:
-            call.queue_ms = place.queue_ms
-            resolved = _resolved(self._engine.facts.base, version)
-            if version is None:
-                call.on_resolved(resolved, load_ms=0.0)
-                yield place, None
-                return
-            try:
-                async with self._pool.lease(version) as lease:
-                    call.on_resolved(resolved, load_ms=lease.load_ms)
-                    yield place, lease.adapter
-            except HotshoeError as error:
-                # It may come before any message, and of an alias that splits nobody would know which it was.
-                error.details = {**error.details, "adapter": resolved.adapter, "version": resolved.version}
-                raise
+            seconds_left=None if caller.seconds_left is None else caller.seconds_left - call.seconds,
+        )
+
+
+_NO_LEASE: contextlib.nullcontext[None] = contextlib.nullcontext()
+
+
+class _Naming:
+    """An error of the block says who was to answer.
+
+    It may come before any message, and of an alias that splits nobody would know which version it was.
+    """
+
+    def __init__(self, resolved: Resolved) -> None:
+        self._resolved = resolved
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._resolved.adapter and isinstance(error, HotshoeError):
+            who = {"adapter": self._resolved.adapter, "version": self._resolved.version}
+            error.details = {**error.details, **who}
 
 
 def _told(call: Call, chunk: EngineChunk, *, last: bool) -> Iterator[Delta | Finished]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from hotshoe.serve.answering import Context, answering, origin_of
+from hotshoe.serve.answering import Answering, Context, origin_of
 from hotshoe.serve.generation import Caller, Generation
 from hotshoe.serve.identity import Identity
 from hotshoe.serve.listing import AdapterListing
@@ -27,7 +27,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         self._refusals = refusals
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        async with answering(context) as request_id:
+        async with Answering(context) as request_id:
             with self._refusals.noted("Generate", request_id):
                 caller = self._caller(context)
                 asked = messages.to_request(request.generation)
@@ -37,7 +37,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        async with answering(context) as request_id:
+        async with Answering(context) as request_id:
             with self._refusals.noted("StreamGenerate", request_id):
                 caller = self._caller(context)
                 asked = messages.to_request(request.generation)
@@ -47,7 +47,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
                     yield messages.from_events(events)
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
-        async with answering(context) as request_id:
+        async with Answering(context) as request_id:
             with self._refusals.noted("CountTokens", request_id):
                 caller = self._caller(context)
                 asked = messages.to_request(request.generation)
@@ -57,7 +57,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     async def ListAdapters(
         self, request: pb.ListAdaptersRequest, context: Context
     ) -> pb.ListAdaptersResponse:
-        async with answering(context) as request_id:
+        async with Answering(context) as request_id:
             with self._refusals.noted("ListAdapters", request_id):
                 tenant = self._caller(context).tenant
                 page = await self._listing.page(request.org, request.page_size, request.page_token, tenant)

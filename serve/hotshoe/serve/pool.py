@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from types import TracebackType
 
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, HotshoeError, Refused
 from hotshoe.adapter.version import Version
@@ -22,14 +20,6 @@ from hotshoe.serve.stock import Handlers, Stock, failed, join
 from hotshoe.wire.admin import Occupancy, Residency
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A request's hold on a loaded adapter. load_ms: how long it waited for that; 0 if it was loaded."""
-
-    adapter: EngineAdapter
-    load_ms: float
 
 
 UNLIMITED = 1 << 62
@@ -68,35 +58,14 @@ class AdapterPool:
         # Who waits longest for a place gets the next one; who needs none does not stand in this line.
         self._line = asyncio.Lock()
 
-    @contextlib.asynccontextmanager
-    async def lease(self, version: Version) -> AsyncIterator[Lease]:
-        """Yield the adapter, loaded; it stays loaded until the block ends.
+    def lease(self, version: Version) -> Lease:
+        """For `async with`: the adapter is loaded when the block begins, and stays so until it ends.
 
         Raises AdapterLoadFailed, BaseMismatch, Tampered or Unservable if it can't be loaded, for a while
         without another try; RegistryUnavailable or EngineUnavailable if it may be tried again at once.
         An AdapterLoadFailed of the block itself leaves it as EngineUnavailable if the engine died meanwhile.
         """
-        name = version.engine_name
-        started = time.monotonic()
-        self._sightings.wanted(version, self._stock.slots)
-        stock = await self._acquire(version)
-        load = stock.loads.get(name)
-        try:
-            if load is not None:
-                await join(load)
-            if stock is not self._stock:
-                raise EngineUnavailable("the engine died while the adapter was loaded: try again")
-            waited_ms = (time.monotonic() - started) * 1000 if load else 0.0
-            yield Lease(stock.loaded[name].adapter, load_ms=waited_ms)
-        except AdapterLoadFailed as error:
-            if stock is self._stock:
-                raise
-            # The next engine does not know it, which says nothing about the adapter.
-            raise EngineUnavailable("the engine died before it answered: try again") from error
-        finally:
-            if load is None or not failed(load):  # A failed load took its leases with it.
-                stock.release(name)
-                self._sightings.wanted(version, self._stock.slots)
+        return Lease(self, version)
 
     async def warm(self, version: Version) -> None:
         """Load a version without using it; it stays until its place is needed. Raises as `lease`."""
@@ -241,3 +210,52 @@ class AdapterPool:
         if len(self._sizes) > WEIGHED:
             self._sizes.popitem(last=False)
         return size
+
+
+class Lease:
+    """A request's hold on a loaded adapter; see `AdapterPool.lease`.
+
+    load_ms: how long it waited for that; 0 if it was loaded.
+    """
+
+    adapter: EngineAdapter
+    load_ms = 0.0
+
+    # No generators, here and in what else a request enters and leaves: they take it four times as long.
+
+    def __init__(self, pool: AdapterPool, version: Version) -> None:
+        self._pool = pool
+        self._version = version
+
+    async def __aenter__(self) -> Lease:
+        pool, version = self._pool, self._version
+        name = version.engine_name
+        started = time.monotonic()
+        pool._sightings.wanted(version, pool._stock.slots)
+        self._stock = await pool._acquire(version)
+        self._load = self._stock.loads.get(name)
+        try:
+            if self._load is not None:
+                await join(self._load)
+                self.load_ms = (time.monotonic() - started) * 1000
+            if self._stock is not pool._stock:
+                raise EngineUnavailable("the engine died while the adapter was loaded: try again")
+            self.adapter = self._stock.loaded[name].adapter
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        pool, version = self._pool, self._version
+        if self._load is None or not failed(self._load):  # A failed load took its leases with it.
+            self._stock.release(version.engine_name)
+            pool._sightings.wanted(version, pool._stock.slots)
+        if isinstance(error, AdapterLoadFailed) and self._stock is not pool._stock:
+            # The next engine does not know it, which says nothing about the adapter.
+            raise EngineUnavailable("the engine died before it answered: try again") from error

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from hotshoe.adapter.errors import InvalidRequest
-from hotshoe.serve.answering import Context, answering
+from hotshoe.serve.answering import Answering, Context
 
 
 class Unreadable:
@@ -105,5 +105,5 @@ def _no_message() -> InvalidRequest:
 
 async def _refuse(request: object, context: Context) -> None:
     if isinstance(request, Unreadable):
-        async with answering(context):
+        async with Answering(context):
             require_readable(request)

@@ -23,6 +23,7 @@ from hotshoe.adapter.errors import (
 from hotshoe.serve import lora_cpu
 from hotshoe.serve.encoding import Encoder
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
+from hotshoe.serve.gathering import Gathering
 from hotshoe.serve.pacing import Pace, paced
 from hotshoe.serve.prespawn import Prespawned
 from hotshoe.serve.structures.wanted import Wanted
@@ -77,6 +78,7 @@ class VllmEngine:
         self._used_ids: set[int] = set()
         self._one_piece = asyncio.Lock()
         self._closed = False
+        self._gathering = Gathering()
         self._pace = Pace()
         self._judge = Judge(self._ask_for_verdict)
         self._facts = EngineFacts(
@@ -159,6 +161,7 @@ class VllmEngine:
             if structure is not None:
                 await self._judge.judge(structure)
             params = params_of(sampling, self._defaults, structure)
+        await self._gathering.join(self._pace.streams)
         self._ensure_open()
         stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
         # Without aclose() a reader that stops early leaves the request running in the engine.
