@@ -129,11 +129,16 @@ async def in_turns(arms: Mapping[str, Arm], rounds: int, *, warm_up: bool = True
     return Series(samples)
 
 
-def cpu_seconds(pid: int | None = None) -> float:
-    """CPU time of a process (this one by default) and of every process under it, in seconds so far."""
-    root = psutil.Process(pid)
+def cpu_seconds(pid: int | None = None, *, apart: Iterable[int] = ()) -> float:
+    """CPU time of a process (this one by default) and of every process under it, in seconds so far.
+
+    apart: processes that do not count, nor what is under them.
+    """
+    others = {each.pid for root in apart for each in _family(root)}
     total = 0.0
-    for process in [root, *root.children(recursive=True)]:
+    for process in _family(pid):
+        if process.pid in others:
+            continue
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -144,14 +149,18 @@ def cpu_seconds(pid: int | None = None) -> float:
 
 def resident_bytes(pid: int | None = None) -> int:
     """Memory of a process and of every process under it, what they share counted once (PSS)."""
-    root = psutil.Process(pid)
-    return sum(process.memory_full_info().pss for process in [root, *root.children(recursive=True)])
+    return sum(process.memory_full_info().pss for process in _family(pid))
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
     """The value that `percent` of the values do not exceed (nearest rank)."""
     known = sorted(values)
     return known[min(len(known) - 1, round(percent / 100 * (len(known) - 1)))]
+
+
+def _family(pid: int | None) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
 
 
 def _short(value: float) -> str:

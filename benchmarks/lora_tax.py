@@ -15,8 +15,8 @@ from benchmarks.peft_peer import peft_arm
 from benchmarks.streams import at_once, decode_rate
 from hotshoe.serve.engine import Engine, EngineAdapter
 
-ROUNDS = 3
-ANSWERS, ADAPTERS, PROMPT_TOKENS, ANSWER_TOKENS = 32, 8, 8, 24
+ROUNDS = 5
+ANSWERS, ADAPTERS, PROMPT_TOKENS, ANSWER_TOKENS = 32, 8, 8, 12
 
 
 async def measure(rounds: int) -> Group:

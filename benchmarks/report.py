@@ -78,7 +78,7 @@ def _markdown(known: Mapping[str, Any]) -> str:
 
 
 def _described(box: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in box["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(box["versions"].items()))
     return (
         f"{box['cores']} cores of {box['processor']} ({box['vectors']}), {box['memory_gib']} GiB, "
         f"no GPU, shared with other work. Python {box['python']}, {versions}."

@@ -25,7 +25,7 @@ from hotshoe.train.run import train
 
 ROUNDS = 3
 STEPS, WARM = 8, 2
-DEFAULT_STEPS, DEFAULT_WARM = 3, 0
+DEFAULT_STEPS, DEFAULT_WARM = 2, 0
 BATCH_ROWS, RATE, SEED, FIRST_LAYER = 2, 1.3e-3, 1, 15
 
 DEFAULTS = "trl's defaults"

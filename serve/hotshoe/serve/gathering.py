@@ -12,8 +12,8 @@ import asyncio
 FEW = 16
 """Up to so many requests in the engine, nobody waits for anybody: whoever comes first gets it going."""
 
-QUIET_SECONDS = 0.003
-LONGEST_SECONDS = 0.02
+QUIET_SECONDS = 0.005
+LONGEST_SECONDS = 0.05
 """Who comes into a crowd waits until nobody else has come for the one, and at most the other."""
 
 
