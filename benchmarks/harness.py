@@ -6,6 +6,7 @@ the order turned each time, and a ratio is taken within a round before the media
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -134,17 +135,14 @@ def cpu_seconds(pid: int | None = None, *, apart: Iterable[int] = ()) -> float:
 
     apart: processes that do not count, nor what is under them.
     """
-    others = {each.pid for root in apart for each in _family(root)}
-    total = 0.0
+    seconds: dict[int, float] = {}
     for process in _family(pid):
-        if process.pid in others:
-            continue
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+            seconds[process.pid] = times.user + times.system
+    # Only now: to look for them takes time, which would count.
+    others = {each.pid for root in apart for each in _family(root)}
+    return sum(spent for process, spent in seconds.items() if process not in others)
 
 
 def resident_bytes(pid: int | None = None) -> int:

@@ -46,7 +46,8 @@ def _group(series: Series) -> Group:
         name="lora_tax",
         title="LoRA while decoding, CPU",
         setting=f"SmolLM2-135M float32, {ANSWERS} answers at once over {ADAPTERS} adapters of rank 16 on all "
-        "linear layers; the same engine settings everywhere, one thread.",
+        f"linear layers, {PROMPT_TOKENS} tokens in, {ANSWER_TOKENS} out; the same engine settings "
+        "everywhere, one thread.",
         rows=[
             series.row(
                 "8 adapters over the base alone",

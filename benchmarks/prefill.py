@@ -14,7 +14,7 @@ from benchmarks.harness import Arm, Group, Sample, at_least, in_turns
 from benchmarks.streams import at_once
 from hotshoe.serve.engine import Engine, EngineAdapter
 
-ROUNDS = 3
+ROUNDS = 5
 PROMPTS, PROMPT_TOKENS = 8, 128
 
 

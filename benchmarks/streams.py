@@ -65,8 +65,15 @@ def decode_rate(traces: Sequence[Trace]) -> float:
     """Tokens a second while every answer is under way: no prefill, no stragglers."""
     since = max(trace.first for trace in traces)
     until = min(trace.last for trace in traces)
-    tokens = sum(count for trace in traces for when, count in trace.arrivals if since < when <= until)
-    return tokens / (until - since)
+    within = ([piece for piece in trace.arrivals if since <= piece[0] <= until] for trace in traces)
+    return sum(map(_rate, within))
+
+
+def _rate(arrivals: Sequence[tuple[float, int]]) -> float:
+    """Tokens a second after the first of these."""
+    if len(arrivals) < 2:
+        return 0.0
+    return sum(count for _, count in arrivals[1:]) / (arrivals[-1][0] - arrivals[0][0])
 
 
 def first_token_ms(traces: Sequence[Trace], percent: float = 50) -> float:

@@ -86,7 +86,7 @@ async def measure(rounds: int) -> Group:
                 arm="hotshoe",
                 peer=DEFAULTS,
                 goal=at_most(1),
-                note=f"one round of {DEFAULT_STEPS} steps",
+                note=f"the second of {DEFAULT_STEPS} steps, once",
             ),
             series.row(
                 f"{STEPS} steps from start to saved adapter",

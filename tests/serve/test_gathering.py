@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from hotshoe.serve.gathering import Gathering
+import pytest
+
+from hotshoe.serve.gathering import Gathering, due
 
 LONG = 3600.0
 
@@ -15,33 +17,65 @@ async def test_few_go_straight_in() -> None:
     await gathering.join(3)
 
 
+@pytest.mark.parametrize(
+    ("last_at", "expected"),
+    [
+        pytest.param(100.0, 105.0, id="alone"),
+        pytest.param(103.0, 108.0, id="each newcomer begins the quiet anew"),
+        pytest.param(146.0, 150.0, id="but not past the longest wait"),
+        pytest.param(150.0, 150.0, id="which counts from the first"),
+    ],
+)
+def test_when_a_crowd_is_let_in(last_at: float, expected: float) -> None:
+    assert due(100.0, last_at, quiet=5.0, longest=50.0) == expected
+
+
 async def test_a_crowd_enters_together_once_nobody_else_comes() -> None:
-    gathering = Gathering(few=0, quiet_seconds=0.05, longest_seconds=LONG)
-    entered: list[float] = []
+    gathering = Gathering(few=0, quiet_seconds=0.5, longest_seconds=LONG)
+    entered: list[int] = []
 
-    async def enter() -> None:
+    async def enter(number: int) -> None:
         await gathering.join(1)
-        entered.append(time.monotonic())
+        entered.append(number)
 
-    tasks = []
-    for _ in range(5):
-        tasks.append(asyncio.create_task(enter()))
-        await asyncio.sleep(0.02)  # Each within the quiet that the one before it waits for.
-    last = time.monotonic()
-    assert not entered
-    await asyncio.gather(*tasks)
-    assert min(entered) >= last + 0.02
-    assert len(entered) == 5
-
-
-async def test_a_crowd_that_goes_on_coming_is_let_in_all_the_same() -> None:
-    gathering = Gathering(few=0, quiet_seconds=LONG, longest_seconds=0.05)
+    first = asyncio.create_task(enter(0))
+    await asyncio.sleep(0.2)
     began = time.monotonic()
-    waiting = asyncio.create_task(gathering.join(1))
+    await enter(1)
+    await first
+    assert entered == [0, 1]
+    assert time.monotonic() - began >= 0.45
+
+
+async def test_newcomers_do_not_keep_a_crowd_out_for_ever() -> None:
+    gathering = Gathering(few=0, quiet_seconds=LONG, longest_seconds=0.2)
+
+    async def arriving() -> None:
+        while True:
+            asyncio.create_task(gathering.join(1)).add_done_callback(asyncio.Task.cancelled)
+            await asyncio.sleep(0.02)
+
+    stream = asyncio.create_task(arriving())
+    async with asyncio.timeout(30):
+        await gathering.join(1)
+    stream.cancel()
+    await asyncio.gather(stream, return_exceptions=True)
+    await gathering.join(-1)  # So that none of them is left waiting.
+
+
+async def test_when_few_are_left_a_newcomer_takes_those_who_wait_along() -> None:
+    gathering = Gathering(few=4, quiet_seconds=LONG, longest_seconds=LONG)
+    entered: list[str] = []
+
+    async def enter(name: str, streams: int) -> None:
+        await gathering.join(streams)
+        entered.append(name)
+
+    waiting = asyncio.create_task(enter("first", 4))
     await asyncio.sleep(0)
-    await gathering.join(1)
+    await enter("second", 3)
     await waiting
-    assert time.monotonic() - began >= 0.05
+    assert sorted(entered) == ["first", "second"]
 
 
 async def test_the_next_crowd_waits_its_own_time() -> None:
@@ -49,7 +83,7 @@ async def test_the_next_crowd_waits_its_own_time() -> None:
     for _ in range(3):
         began = time.monotonic()
         await gathering.join(1)
-        assert time.monotonic() - began >= 0.019
+        assert time.monotonic() - began >= 0.015
 
 
 async def test_who_gives_up_holds_up_nobody() -> None:

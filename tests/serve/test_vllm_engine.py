@@ -23,6 +23,7 @@ from support.processes import command
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidConfig, Unservable
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve import lora_cpu
+from hotshoe.serve.gathering import Gathering
 from hotshoe.serve.vllm_config import VllmConfig, environment
 from hotshoe.wire.values import Sampling
 
@@ -125,6 +126,30 @@ async def test_an_overflowing_adapter_beside_others_changes_only_its_own_answers
     assert [type(mixed[0]), type(mixed[3])] == [Unservable] * 2
     for adapter in (good, poison):
         await tiny_engine.remove(adapter)
+
+
+async def test_an_adapter_that_leaves_while_its_request_waits_to_enter_kills_nobody(
+    tiny_engine: VllmEngine, tiny_adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathering = Gathering(few=1, quiet_seconds=3600, longest_seconds=3600)
+    monkeypatch.setattr(tiny_engine, "_gathering", gathering)
+    leaving, staying = (
+        as_engine_adapter(tiny_adapter("good", 50)),
+        as_engine_adapter(tiny_adapter("good", 51)),
+    )
+    for adapter in (leaving, staying):
+        await tiny_engine.add(adapter)
+    with tiny_engine._pace.one_more():
+        answers = [asyncio.create_task(tokens(tiny_engine, PROMPTS[0], each)) for each in (leaving, staying)]
+        while len(gathering._here) < len(answers):
+            await asyncio.sleep(0.001)
+    await tiny_engine.remove(leaving)
+    await gathering.join(0)
+
+    gone, answered = await asyncio.gather(*answers, return_exceptions=True)
+    assert isinstance(gone, AdapterLoadFailed)
+    assert answered == await tokens(tiny_engine, PROMPTS[0], staying)
+    await tiny_engine.remove(staying)
 
 
 async def test_unset_sampling_takes_the_defaults_of_the_base(tiny_engine: VllmEngine) -> None:

@@ -88,6 +88,45 @@ class Admission:
         ticket = Ticket(tenant.name, tenant.weight, adapter, prompt_tokens, priority, arrived, answers)
         return Place(self, tenant, ticket)
 
+    def arrive(self, tenant: Tenant) -> None:
+        """Begin a visit. Raises as `visit` says."""
+        if self._draining:
+            raise Draining("this server is out of service and takes no new requests: call another one")
+        self._check(tenant)
+        self._visitors[tenant.name] += 1
+        self._empty.clear()
+
+    def depart(self, tenant: Tenant) -> None:
+        """End a visit."""
+        self._visitors[tenant.name] -= 1
+        if not self._visitors[tenant.name]:
+            del self._visitors[tenant.name]
+        if not self._visitors:
+            self._empty.set()
+
+    async def enter(self, tenant: Tenant, ticket: Ticket) -> float:
+        """Wait for a place; how long that took, in milliseconds."""
+        await self._wait(ticket)
+        self._pay(tenant, ticket.prompt_tokens)
+        return (self._clock() - ticket.arrived) * 1000
+
+    def charge(self, tenant: Tenant, ticket: Ticket, tokens: int) -> None:
+        """So many output tokens were made for a ticket that is in."""
+        self._queue.charge(ticket, tokens)
+        self._pay(tenant, tokens)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give a place back."""
+        self._inside.discard(ticket)
+        self._queue.leave(ticket)
+        now = self._clock()
+        if self._queue.waiting:
+            # Only while there is a line do the gaps tell how fast it moves.
+            gap = now - self._left_at
+            self._seconds_per_place += _SMOOTHING * (gap - self._seconds_per_place)
+        self._left_at = now
+        self._admit()
+
     def close(self, *, for_good: bool = False) -> None:
         """Let nobody new in from now on; those who are here go on."""
         self._draining = True
@@ -118,20 +157,6 @@ class Admission:
         """Requests in the engine."""
         return self._queue.running
 
-    def _let_in(self, tenant: Tenant) -> None:
-        if self._draining:
-            raise Draining("this server is out of service and takes no new requests: call another one")
-        self._check(tenant)
-        self._visitors[tenant.name] += 1
-        self._empty.clear()
-
-    def _let_out(self, tenant: Tenant) -> None:
-        self._visitors[tenant.name] -= 1
-        if not self._visitors[tenant.name]:
-            del self._visitors[tenant.name]
-        if not self._visitors:
-            self._empty.set()
-
     async def _wait(self, ticket: Ticket) -> None:
         turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
         self._queue.offer(ticket)
@@ -140,24 +165,13 @@ class Admission:
             await turn
         except asyncio.CancelledError:
             if ticket in self._inside:
-                self._leave(ticket)  # Let in and cancelled in the same moment.
+                self.leave(ticket)  # Let in and cancelled in the same moment.
             else:
                 self._queue.withdraw(ticket)
                 self._admit()
             raise
         finally:
             del self._turns[ticket]
-
-    def _leave(self, ticket: Ticket) -> None:
-        self._inside.discard(ticket)
-        self._queue.leave(ticket)
-        now = self._clock()
-        if self._queue.waiting:
-            # Only while there is a line do the gaps tell how fast it moves.
-            gap = now - self._left_at
-            self._seconds_per_place += _SMOOTHING * (gap - self._seconds_per_place)
-        self._left_at = now
-        self._admit()
 
     def _admit(self) -> None:
         for ticket in self._queue.admit(self._clock()):
@@ -207,7 +221,10 @@ class Admission:
 
 
 class Place:
-    """A request's place in the engine; see `Admission.place`. queue_ms: how long it stood in line for it."""
+    """A request's place in the engine, to be entered once; see `Admission.place`.
+
+    queue_ms: how long it stood in line for it.
+    """
 
     queue_ms = 0.0
 
@@ -217,36 +234,36 @@ class Place:
         self._ticket = ticket
 
     async def __aenter__(self) -> Place:
-        await self._admission._wait(self._ticket)
-        self._admission._pay(self._tenant, self._ticket.prompt_tokens)
-        self.queue_ms = (self._admission._clock() - self._ticket.arrived) * 1000
+        self.queue_ms = await self._admission.enter(self._tenant, self._ticket)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._admission._leave(self._ticket)
+        self._admission.leave(self._ticket)
 
     def charge(self, tokens: int) -> None:
         """Pay for so many output tokens, as soon as they are made."""
-        self._admission._queue.charge(self._ticket, tokens)
-        self._admission._pay(self._tenant, tokens)
+        self._admission.charge(self._tenant, self._ticket, tokens)
 
 
 class Visit:
-    """A request from its arrival to its end; see `Admission.visit`."""
+    """A request from its arrival to its end; see `Admission.visit`.
+
+    A class, like `Place` and `pool.Lease`, and no generator: every request comes by, and this takes less.
+    """
 
     def __init__(self, admission: Admission, tenant: Tenant) -> None:
         self._admission = admission
         self._tenant = tenant
 
     def __enter__(self) -> None:
-        self._admission._let_in(self._tenant)
+        self._admission.arrive(self._tenant)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._admission._let_out(self._tenant)
+        self._admission.depart(self._tenant)
 
 
 def _over(tenant: Tenant, limit: str, retry_seconds: float) -> Exhausted:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 
 FEW = 16
-"""Up to so many requests in the engine, nobody waits for anybody: whoever comes first gets it going."""
+"""Beside fewer open streams nobody waits for anybody: whoever comes gets the engine going."""
 
 QUIET_SECONDS = 0.005
 LONGEST_SECONDS = 0.05
 """Who comes into a crowd waits until nobody else has come for the one, and at most the other."""
+
+_CLOCK_SECONDS = 0.001
+"""How fine a loop's clock may be: uvloop's is no finer."""
 
 
 class Gathering:
@@ -29,32 +32,41 @@ class Gathering:
         self._few = few
         self._quiet_seconds = quiet_seconds
         self._longest_seconds = longest_seconds
-        self._first = 0.0
-        self._last = 0.0
+        self._first_at = 0.0
+        self._last_at = 0.0
         self._here: list[asyncio.Future[None]] = []
 
-    async def join(self, others: int) -> None:
-        """Return when it is time to enter an engine in which there are so many others."""
-        if others < self._few:
+    async def join(self, streams: int) -> None:
+        """Return when it is time to enter the engine, beside so many open streams."""
+        if streams < self._few:
+            self._let_in()
             return
         loop = asyncio.get_running_loop()
-        self._last = loop.time()
+        self._last_at = loop.time()
         if not self._here:
-            self._first = self._last
-            loop.call_at(self._over, self._look, loop)
+            self._first_at = self._last_at
+            loop.call_at(self._due, self._look, loop)
         turn: asyncio.Future[None] = loop.create_future()
         self._here.append(turn)
         await turn
 
     @property
-    def _over(self) -> float:
-        return min(self._last + self._quiet_seconds, self._first + self._longest_seconds)
+    def _due(self) -> float:
+        return due(self._first_at, self._last_at, quiet=self._quiet_seconds, longest=self._longest_seconds)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop.time() < self._over:
-            loop.call_at(self._over, self._look, loop)
-            return
+        if self._here and loop.time() < self._due - _CLOCK_SECONDS:
+            loop.call_at(self._due, self._look, loop)
+        else:
+            self._let_in()
+
+    def _let_in(self) -> None:
         for turn in self._here:
             if not turn.done():  # Cancelled meanwhile.
                 turn.set_result(None)
         self._here.clear()
+
+
+def due(first_at: float, last_at: float, *, quiet: float, longest: float) -> float:
+    """When a crowd is let in whose first came at `first_at` and whose last so far at `last_at`; seconds."""
+    return min(last_at + quiet, first_at + longest)

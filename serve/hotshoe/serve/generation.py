@@ -32,6 +32,10 @@ from hotshoe.wire.values import (
     Usage,
 )
 
+_UNENDED = "the engine ended the answer before its end"
+
+_NO_LEASE: contextlib.nullcontext[None] = contextlib.nullcontext()
+
 
 class Resolver(Protocol):
     """Chooses who answers."""
@@ -114,30 +118,25 @@ class Generation:
                 resolved = _resolved(self._engine.facts.base, version)
                 async with self._place(call, version, request, caller) as place:
                     call.queue_ms = place.queue_ms
-                    with _Naming(resolved):
-                        async with self._pool.lease(version) if version else _NO_LEASE as lease:
-                            call.on_resolved(resolved, load_ms=lease.load_ms if lease else 0.0)
-                            chunks = self._engine.generate(
-                                call.id,
-                                prompt,
-                                sampling,
-                                lease.adapter if lease else None,
-                                tenant=caller.tenant.name,
-                            )
-                            async with contextlib.aclosing(chunks):
-                                news: tuple[Event, ...] = (resolved,)
-                                left = sampling.n
-                                async for chunk in chunks:
-                                    left -= chunk.finish_reason is not None
-                                    place.charge(len(chunk.token_ids))
-                                    if news := (*news, *_told(call, chunk, last=not left)):
-                                        yield news
-                                    if not left:
-                                        return
-                                    news = ()
-                                raise EngineUnavailable(
-                                    "the engine ended the answer before its end", begun=True
-                                )
+                    lease_of = self._pool.lease(version) if version else _NO_LEASE
+                    async with _Naming(resolved), lease_of as lease:
+                        call.on_resolved(resolved, load_ms=lease.load_ms if lease else 0.0)
+                        adapter = lease.adapter if lease else None
+                        chunks = self._engine.generate(
+                            call.id, prompt, sampling, adapter, tenant=caller.tenant.name
+                        )
+                        async with contextlib.aclosing(chunks):
+                            news: tuple[Event, ...] = (resolved,)
+                            left = sampling.n
+                            async for chunk in chunks:
+                                left -= chunk.finish_reason is not None
+                                place.charge(len(chunk.token_ids))
+                                if news := (*news, *_told(call, chunk, last=not left)):
+                                    yield news
+                                if not left:
+                                    return
+                                news = ()
+                            raise EngineUnavailable(_UNENDED, begun=True)
 
     async def complete(
         self, request: GenerateRequest, *, request_id: str, caller: Caller = SERVER
@@ -159,7 +158,7 @@ class Generation:
                             drafts[index].reason = reason
         answers = tuple(draft.answer(draft.reason) for draft in drafts if draft.reason is not None)
         if resolved is None or len(answers) < len(drafts):
-            raise EngineUnavailable("the engine ended the answer before its end", begun=True)
+            raise EngineUnavailable(_UNENDED, begun=True)
         return Completion(resolved, answers, usage)
 
     async def count_tokens(self, prompt: Prompt, caller: Caller = SERVER) -> int:
@@ -192,9 +191,6 @@ class Generation:
         )
 
 
-_NO_LEASE: contextlib.nullcontext[None] = contextlib.nullcontext()
-
-
 class _Naming:
     """An error of the block says who was to answer.
 
@@ -204,10 +200,10 @@ class _Naming:
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
 
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
         pass
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._resolved.adapter and isinstance(error, HotshoeError):

@@ -18,7 +18,7 @@ MESSAGES_PER_SECOND = 1_000.0
 LONGEST_SECONDS = 0.25
 """A token waits at most that long for company, however many streams there are."""
 
-_TICK_SECONDS = 0.01
+_TICK_SECONDS = 0.005
 
 
 class Pace:

@@ -67,6 +67,33 @@ class AdapterPool:
         """
         return Lease(self, version)
 
+    async def take(self, version: Version) -> tuple[Stock, asyncio.Task[None] | None]:
+        """Take a lease; the stock that it is in, and the load to wait for where there is one."""
+        self._sightings.wanted(version, self._stock.slots)
+        stock = await self._acquire(version)
+        return stock, stock.loads.get(version.engine_name)
+
+    def adapter(self, version: Version, stock: Stock) -> EngineAdapter:
+        """What was leased and has loaded. Raises EngineUnavailable where its engine died meanwhile."""
+        if stock is not self._stock:
+            raise EngineUnavailable("the engine died while the adapter was loaded: try again")
+        return stock.loaded[version.engine_name].adapter
+
+    def give_back(
+        self,
+        version: Version,
+        stock: Stock,
+        load: asyncio.Task[None] | None,
+        error: BaseException | None,
+    ) -> None:
+        """Give back a lease that ends with `error`; raise what that means where the engine died."""
+        if load is None or not failed(load):  # A failed load took its leases with it.
+            stock.release(version.engine_name)
+            self._sightings.wanted(version, self._stock.slots)
+        if isinstance(error, AdapterLoadFailed) and stock is not self._stock:
+            # The next engine does not know it, which says nothing about the adapter.
+            raise EngineUnavailable("the engine died before it answered: try again") from error
+
     async def warm(self, version: Version) -> None:
         """Load a version without using it; it stays until its place is needed. Raises as `lease`."""
         async with self.lease(version):
@@ -213,7 +240,7 @@ class AdapterPool:
 
 
 class Lease:
-    """A request's hold on a loaded adapter; see `AdapterPool.lease`.
+    """A request's hold on a loaded adapter, to be entered once; see `AdapterPool.lease`.
 
     load_ms: how long it waited for that; 0 if it was loaded.
     """
@@ -221,41 +248,24 @@ class Lease:
     adapter: EngineAdapter
     load_ms = 0.0
 
-    # No generators, here and in what else a request enters and leaves: they take it four times as long.
-
     def __init__(self, pool: AdapterPool, version: Version) -> None:
         self._pool = pool
         self._version = version
 
     async def __aenter__(self) -> Lease:
-        pool, version = self._pool, self._version
-        name = version.engine_name
         started = time.monotonic()
-        pool._sightings.wanted(version, pool._stock.slots)
-        self._stock = await pool._acquire(version)
-        self._load = self._stock.loads.get(name)
+        self._stock, self._load = await self._pool.take(self._version)
         try:
             if self._load is not None:
                 await join(self._load)
                 self.load_ms = (time.monotonic() - started) * 1000
-            if self._stock is not pool._stock:
-                raise EngineUnavailable("the engine died while the adapter was loaded: try again")
-            self.adapter = self._stock.loaded[name].adapter
+            self.adapter = self._pool.adapter(self._version, self._stock)
         except BaseException as error:
-            self._end(error)
+            self._pool.give_back(self._version, self._stock, self._load, error)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(error)
-
-    def _end(self, error: BaseException | None) -> None:
-        pool, version = self._pool, self._version
-        if self._load is None or not failed(self._load):  # A failed load took its leases with it.
-            self._stock.release(version.engine_name)
-            pool._sightings.wanted(version, pool._stock.slots)
-        if isinstance(error, AdapterLoadFailed) and self._stock is not pool._stock:
-            # The next engine does not know it, which says nothing about the adapter.
-            raise EngineUnavailable("the engine died before it answered: try again") from error
+        self._pool.give_back(self._version, self._stock, self._load, error)

@@ -149,12 +149,6 @@ class VllmEngine:
         tenant: str = "",
     ) -> AsyncGenerator[EngineChunk, None]:
         self._ensure_open()
-        lora = None
-        if adapter is not None:
-            # vLLM would load it inside a step, and a failure there kills the engine for everyone.
-            lora = self._requests.get(adapter.id)
-            if lora is None:
-                raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
         with _translated():
             tokens = tokens_input(list(prompt))
             structure = None if sampling.structure is None else wanted(sampling.structure, tenant)
@@ -163,6 +157,12 @@ class VllmEngine:
             params = params_of(sampling, self._defaults, structure)
         await self._gathering.join(self._pace.streams)
         self._ensure_open()
+        lora = None
+        if adapter is not None:
+            # vLLM would load it inside a step, and a failure there kills the engine for everyone.
+            lora = self._requests.get(adapter.id)
+            if lora is None:
+                raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
         stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
         # Without aclose() a reader that stops early leaves the request running in the engine.
         with _translated(begun=True):
