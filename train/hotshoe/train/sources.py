@@ -229,7 +229,10 @@ def _read_parquet(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
 def _unpacked_bytes(about: Any) -> int:
     """What a file's pages unpack to, by its own word: texts and where each ends, and the numbers, of which
     one can stand for many."""
-    groups = (about.row_group(index) for index in range(about.num_row_groups))
+    groups = [about.row_group(index) for index in range(about.num_row_groups)]
+    if any(group.num_columns != len(about.schema) for group in groups):
+        # Not for Arrow to find out: a damaged footer has made it end the whole process at the lines below.
+        raise ValueError("its footer does not agree with itself about its columns")
     chunks = [(index, group.column(index)) for group in groups for index in range(group.num_columns)]
     return sum(
         chunk.total_uncompressed_size
