@@ -19,6 +19,7 @@ from typing import Any
 
 from hotshoe.adapter.errors import InvalidData
 from hotshoe.registry.inspect.strict_json import no_constant, once
+from hotshoe.train.parquet_footer import unpacked_bytes
 
 MAX_ROW_BYTES = 16 << 20
 """A longer row is a fault: a book has a megabyte, and a file without line ends is none of rows."""
@@ -210,7 +211,7 @@ def _read_parquet(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         _refuse_twins(name, file.schema_arrow.names)
         # Few bytes can stand for many rows: first by the file's own word, then with each text still once.
-        unpacked = _unpacked_bytes(file.metadata)
+        unpacked = unpacked_bytes(data)
         room.check(name, f"unpacks to {unpacked:,} bytes", unpacked)
         leaves = [file.schema.column(index).path for index in range(len(file.schema))]
         weighed = parquet.ParquetFile(pyarrow.BufferReader(data), read_dictionary=leaves)
@@ -224,21 +225,6 @@ def _read_parquet(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         # A damaged file is an OSError to Arrow; text in it that is no UTF-8 is found only row by row.
         raise InvalidData(f"{name} is not Parquet, or is damaged: {error}") from None
-
-
-def _unpacked_bytes(about: Any) -> int:
-    """What a file's pages unpack to, by its own word: texts and where each ends, and the numbers, of which
-    one can stand for many."""
-    groups = [about.row_group(index) for index in range(about.num_row_groups)]
-    if any(group.num_columns != len(about.schema) for group in groups):
-        # Not for Arrow to find out: a damaged footer has made it end the whole process at the lines below.
-        raise ValueError("its footer does not agree with itself about its columns")
-    chunks = [(index, group.column(index)) for group in groups for index in range(group.num_columns)]
-    return sum(
-        chunk.total_uncompressed_size
-        + chunk.num_values * (_WIDTHS.get(chunk.physical_type) or about.schema.column(index).length)
-        for index, chunk in chunks
-    )
 
 
 def _weight(array: Any) -> int:
@@ -278,8 +264,5 @@ def _read_hub(name: str) -> Source:
     short = found["repo"].rpartition("/")[2]
     return Source(tuple(RawRow(f"{short} row {n}", value) for n, value in enumerate(values, start=1)), digest)
 
-
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
-"""Bytes of a number, or of where a text ends, by Parquet's name of its type."""
 
 _READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
