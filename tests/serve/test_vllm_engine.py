@@ -141,8 +141,9 @@ async def test_an_adapter_that_leaves_while_its_request_waits_to_enter_kills_nob
         await tiny_engine.add(adapter)
     with tiny_engine._pace.one_more():
         answers = [asyncio.create_task(tokens(tiny_engine, PROMPTS[0], each)) for each in (leaving, staying)]
-        while len(gathering._here) < len(answers):
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(30):
+            while len(gathering._here) < len(answers):
+                await asyncio.sleep(0.001)
     await tiny_engine.remove(leaving)
     await gathering.join(0)
 

@@ -4,8 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,22 +126,6 @@ def test_no_bytes_make_the_csv_reader_fail(place: Path, data: bytes) -> None:
     (place / "any.csv").write_bytes(data)
     with contextlib.suppress(InvalidData):
         assert all(row.where.startswith("any.csv:") for row in read_source(place / "any.csv").rows)
-
-
-def test_a_footer_over_which_arrow_ends_its_process_is_refused(tmp_path: Path) -> None:
-    sound = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(ROWS), sound)
-    data = sound.getvalue()
-    # Whether a column may be null, in the schema: the column's own figures are of one that may.
-    optional, required = b"\x15\x0c\x25\x02\x18\x05input", b"\x15\x0c\x25\x00\x18\x05input"
-    assert data.count(optional) == 1
-    path = tmp_path / "rows.parquet"
-    path.write_bytes(data.replace(optional, required))
-    ask = "import sys; from pyarrow import parquet; parquet.read_metadata(sys.argv[1]).row_group(0).column(0)"
-    assert subprocess.run([sys.executable, "-c", ask, path], capture_output=True, check=False).returncode < 0
-
-    with pytest.raises(InvalidData, match=r"rows.parquet is not Parquet, or is damaged: .* size mismatch"):
-        read_source(path)
 
 
 @given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))

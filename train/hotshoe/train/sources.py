@@ -19,7 +19,7 @@ from typing import Any
 
 from hotshoe.adapter.errors import InvalidData
 from hotshoe.registry.inspect.strict_json import no_constant, once
-from hotshoe.train.parquet_footer import unpacked_bytes
+from hotshoe.train.parquet_footer import Footers
 
 MAX_ROW_BYTES = 16 << 20
 """A longer row is a fault: a book has a megabyte, and a file without line ends is none of rows."""
@@ -55,11 +55,12 @@ def read_source(place: Path | str, *, most: int = MAX_BYTES) -> Source:
     """
     if isinstance(place, str):
         return _read_hub(place)
-    room = _Room(most)
-    if place.is_dir():
-        return _read_folder(place, room)
-    data = _bytes_of(place, room)
-    return Source(tuple(_rows_of(place, data, room)), hashlib.sha256(data).hexdigest())
+    with Footers() as footers:
+        room = _Room(most, footers)
+        if place.is_dir():
+            return _read_folder(place, room)
+        data = _bytes_of(place, room)
+        return Source(tuple(_rows_of(place, data, room)), hashlib.sha256(data).hexdigest())
 
 
 def is_hub(name: str) -> bool:
@@ -74,10 +75,11 @@ def check_hub(name: str) -> str:
 
 
 class _Room:
-    """What is left of the bytes that a place's rows may have."""
+    """What is left of the bytes that a place's rows may have. footers: who says what Parquet unpacks to."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, footers: Footers) -> None:
         self._most, self._taken = most, 0
+        self.footers = footers
 
     def check(self, name: str, does: str, count: int) -> None:
         """Raise InvalidData where `count` bytes more are too many."""
@@ -211,7 +213,7 @@ def _read_parquet(name: str, data: bytes, room: _Room) -> Iterator[RawRow]:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         _refuse_twins(name, file.schema_arrow.names)
         # Few bytes can stand for many rows: first by the file's own word, then with each text still once.
-        unpacked = unpacked_bytes(data)
+        unpacked = room.footers.unpacked_bytes(name, data)
         room.check(name, f"unpacks to {unpacked:,} bytes", unpacked)
         leaves = [file.schema.column(index).path for index in range(len(file.schema))]
         weighed = parquet.ParquetFile(pyarrow.BufferReader(data), read_dictionary=leaves)
