@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from support.lora import BASE_CONFIG
 
 from hotshoe.adapter.errors import Draining, HotshoeError
 from hotshoe.adapter.reference import AdapterName
+from hotshoe.cli.main import VERBS
 from hotshoe.client import Client
 from hotshoe.client.retry import NEVER
 from hotshoe.registry import fetch_base, open_registry
@@ -82,6 +85,23 @@ def test_help_and_queries_import_nothing_heavy(tmp_path: Path, arguments: list[s
     assert result.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_the_help_for_all_gives_each_verb_a_line_and_imports_none() -> None:
+    code = (
+        "import sys; from hotshoe.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*(name for name in sys.modules if name.startswith('hotshoe.cli.')))"
+    )
+    narrow = {**os.environ, "COLUMNS": "80"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=narrow, capture_output=True, text=True, check=True
+    )
+    *shown, imported = map(str.strip, result.stdout.splitlines())
+    assert set(imported.split()) == {"hotshoe.cli.main", "hotshoe.cli.help"}
+    for name, (_, summary) in (each for verbs in VERBS.values() for each in verbs.items()):
+        assert any(re.fullmatch(rf"{name} +{re.escape(summary)}", line) for line in shown), name
+
+
 def test_a_query_imports_no_other_verb_and_nothing_that_publishing_needs(tmp_path: Path) -> None:
     open_registry(tmp_path).close()
     code = (
@@ -93,7 +113,9 @@ def test_a_query_imports_no_other_verb_and_nothing_that_publishing_needs(tmp_pat
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *_, verbs, slow = result.stdout.splitlines()
-    assert not {"hotshoe.cli.serving", "hotshoe.cli.training", "hotshoe.cli.server"} & set(verbs.split())
+    assert not {f"hotshoe.cli.{each}" for each in ("serving", "server", "training", "versions")} & set(
+        verbs.split()
+    )
     assert slow == "set()"
 
 

@@ -10,9 +10,8 @@ import typer
 
 from hotshoe.adapter.errors import InvalidRequest, VersionNotFound
 from hotshoe.adapter.reference import DEFAULT_ALIAS, AdapterName, AdapterRef
-from hotshoe.cli.showing import print_summaries, show_adapter, show_version, summary_json
+from hotshoe.cli.showing import move_json, print_summaries, show_adapter, show_version, summary_json
 from hotshoe.cli.verb import JsonOption, RegistryOption, print_json, print_table, verb
-from hotshoe.cli.versions import move_json
 
 
 @verb

@@ -11,7 +11,7 @@ import typer
 from hotshoe.cli.verb import print_json, print_table, printable
 
 if TYPE_CHECKING:
-    from hotshoe.registry import AdapterState, AdapterSummary, VersionState
+    from hotshoe.registry import AdapterState, AdapterSummary, Move, VersionState
 
 NAMES_SHOWN = 4
 
@@ -46,6 +46,23 @@ def print_summaries(title: str, found: Iterable[AdapterSummary]) -> None:
             for each in found
         ),
     )
+
+
+def move_json(move: Move) -> dict[str, Any]:
+    """A move of an alias as JSON."""
+    from hotshoe.registry import targets_text
+
+    return {
+        "adapter": str(move.adapter),
+        "alias": move.alias,
+        "from": targets_text(move.before),
+        "to": targets_text(move.to),
+        "etag": move.etag,
+        "actor": move.actor,
+        "reason": move.reason,
+        "promotion_id": move.promotion_id,
+        "at": move.at,
+    }
 
 
 def show_adapter(state: AdapterState, *, as_json: bool) -> None:

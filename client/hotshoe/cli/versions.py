@@ -11,6 +11,7 @@ import typer
 from hotshoe.adapter.errors import BaseNotFound, InvalidReference
 from hotshoe.adapter.reference import AdapterName, AdapterRef, Alias, VersionNumber
 from hotshoe.adapter.version import Version
+from hotshoe.cli.showing import move_json
 from hotshoe.cli.verb import (
     ActorOption,
     JsonOption,
@@ -223,23 +224,6 @@ def rollback(opened: Registry, ref: AliasArgument, reason: ReasonOption = "rollb
 def unset(opened: Registry, ref: AliasArgument, reason: ReasonOption, **how: Any) -> Move:
     """Make an alias point nowhere; its history stays."""
     return opened.unset(*_adapter_and_alias(ref), reason=reason, **how)
-
-
-def move_json(move: Move) -> dict[str, Any]:
-    """A move of an alias as JSON."""
-    from hotshoe.registry import targets_text
-
-    return {
-        "adapter": str(move.adapter),
-        "alias": move.alias,
-        "from": targets_text(move.before),
-        "to": targets_text(move.to),
-        "etag": move.etag,
-        "actor": move.actor,
-        "reason": move.reason,
-        "promotion_id": move.promotion_id,
-        "at": move.at,
-    }
 
 
 def _base_of(folder: Path, named: str | None) -> BaseModel:
