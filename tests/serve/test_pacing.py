@@ -1,71 +1,109 @@
-"""Few streams send each token, many bundle theirs; an end is never held back."""
+"""Few streams tell of each token, many bundle theirs; a first token and an end are never held back."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
 
-from hotshoe.serve.pacing import LONGEST_SECONDS, Pace
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.v1.engine import EngineCoreOutput, FinishReason
+
+from hotshoe.serve.pacing import LONGEST_SECONDS, Pace, seconds_between
+
+SECONDS = 0.064
 
 
-def crowd(pace: Pace, streams: int) -> contextlib.ExitStack:
-    stack = contextlib.ExitStack()
-    for _ in range(streams):
-        stack.enter_context(pace.one_more())
-    return stack
+def request(**params: Any) -> Any:
+    wanted = {"stop": [], "logprobs": None, "prompt_logprobs": None, **params}
+    return SimpleNamespace(sampling_params=SimpleNamespace(**wanted))
 
 
-def test_few_streams_do_not_wait() -> None:
-    pace = Pace(1000)
-    with crowd(pace, 4):
-        assert pace.seconds == 0
+def made(name: str, *tokens: int, end: bool = False) -> EngineCoreOutput:
+    return EngineCoreOutput(name, list(tokens), finish_reason=FinishReason.LENGTH if end else None)
+
+
+def told(outputs: list[EngineCoreOutput]) -> list[tuple[str, list[int]]]:
+    return [(each.request_id, each.new_token_ids) for each in outputs]
+
+
+def test_few_streams_tell_of_every_token() -> None:
+    assert seconds_between(4) == 0
 
 
 def test_the_time_between_messages_grows_with_the_streams_up_to_a_bound() -> None:
-    pace = Pace(1000)
-    with crowd(pace, 64):
-        assert pace.seconds == 0.064
-    with crowd(pace, 4000):
-        assert pace.seconds == LONGEST_SECONDS
+    assert seconds_between(64) == 0.064
+    assert seconds_between(4000) == LONGEST_SECONDS
 
 
-def test_streams_that_ended_no_longer_count() -> None:
-    pace = Pace(1000)
-    with crowd(pace, 64):
-        pass
-    assert pace.seconds == 0
+def test_the_first_token_goes_at_once_and_the_next_ones_together() -> None:
+    pace, running = Pace(), {"a": request()}
+    assert told(pace.due([made("a", 1)], running, SECONDS, 0.0)) == [("a", [1])]
+    assert pace.due([made("a", 2)], running, SECONDS, 0.02) == []
+    assert pace.due([made("a", 3)], running, SECONDS, 0.04) == []
+    assert told(pace.due([made("a", 4)], running, SECONDS, 0.07)) == [("a", [2, 3, 4])]
 
 
-async def test_a_crowded_stream_waits_its_time() -> None:
-    pace = Pace(1000)
-    with crowd(pace, 40):
-        began = time.monotonic()
-        await pace.rest(lambda: False)
-        assert time.monotonic() - began >= 0.035
+def test_an_end_goes_at_once_with_what_was_held() -> None:
+    pace, running = Pace(), {"a": request()}
+    pace.due([made("a", 1)], running, SECONDS, 0.0)
+    pace.due([made("a", 2)], running, SECONDS, 0.01)
+    (end,) = pace.due([made("a", 3, end=True)], {}, SECONDS, 0.02)
+    assert (end.new_token_ids, end.finish_reason) == ([2, 3], FinishReason.LENGTH)
 
 
-async def test_an_answer_that_has_ended_does_not_wait() -> None:
-    pace = Pace(1, longest_seconds=3600)
-    with crowd(pace, 4000):
-        await pace.rest(lambda: True)
+def test_what_is_held_goes_when_it_is_due_though_its_stream_sits_the_step_out() -> None:
+    pace, running = Pace(), {"a": request(), "b": request()}
+    pace.due([made("a", 1)], running, SECONDS, 0.0)
+    pace.due([made("a", 2)], running, SECONDS, 0.01)
+    assert told(pace.due([made("b", 7)], running, SECONDS, 0.07)) == [("b", [7]), ("a", [2])]
+    assert pace.due([], running, SECONDS, 0.2) == []
 
 
-async def test_an_answer_that_ends_meanwhile_is_let_go_before_its_time() -> None:
-    pace = Pace(1, longest_seconds=3600)
-    over: list[bool] = []
-    with crowd(pace, 4000):
-        waiting = asyncio.create_task(pace.rest(lambda: bool(over)))
-        await asyncio.sleep(0)
-        over.append(True)
-        await waiting
+def test_a_stream_that_was_called_off_is_forgotten() -> None:
+    pace, running = Pace(), {"a": request()}
+    pace.due([made("a", 1)], running, SECONDS, 0.0)
+    pace.due([made("a", 2)], running, SECONDS, 0.01)
+    assert pace.due([], {}, SECONDS, 0.07) == []
+    assert not pace._streams
 
 
-async def test_a_cancelled_rest_leaves_nothing_behind() -> None:
-    pace = Pace(1000)
-    with crowd(pace, 100):
-        waiting = asyncio.create_task(pace.rest(lambda: False))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    assert not pace._resting
+@pytest.mark.parametrize("params", [{"stop": ["end"]}, {"logprobs": 0}, {"prompt_logprobs": 1}])
+def test_words_to_stop_at_and_probabilities_are_told_as_they_come(params: dict[str, Any]) -> None:
+    pace, running = Pace(), {"a": request(**params)}
+    for token in range(3):
+        assert told(pace.due([made("a", token)], running, SECONDS, token / 100)) == [("a", [token])]
+
+
+Step = tuple[set[str], set[str], float]
+
+
+@given(st.lists(st.tuples(*2 * [st.sets(st.sampled_from("abc"))], st.floats(0, 0.3)), max_size=30))
+def test_nothing_is_lost_doubled_or_late_whatever_comes_when(steps: list[Step]) -> None:
+    """A step: who makes a token, which of them ends by it, and how long it takes."""
+    pace, running = Pace(), {name: request() for name in "abc"}
+    now, makes = 0.0, defaultdict[str, list[int]](list)
+    hears = defaultdict[str, list[int]](list)
+    waits: dict[str, float] = {}
+    for token, (awake, ending, seconds) in enumerate(steps):
+        outputs = []
+        for name in sorted(awake & running.keys()):
+            makes[name].append(token)
+            waits.setdefault(name, now)
+            outputs.append(made(name, token, end=name in ending))
+            if name in ending:
+                del running[name]
+        for output in pace.due(outputs, running, SECONDS, now):
+            hears[output.request_id] += output.new_token_ids
+            assert (output.finish_reason is None) == (output.request_id in running)
+            del waits[output.request_id]
+        for name in awake:
+            assert hears[name][:1] == makes[name][:1]
+            assert name in running or hears[name] == makes[name]
+        assert all(now - since <= SECONDS for since in waits.values())
+        now += seconds
+    for output in pace.due([], running, SECONDS, now + SECONDS):
+        hears[output.request_id] += output.new_token_ids
+    assert hears == makes

@@ -23,9 +23,10 @@ from support.processes import command
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidConfig, Unservable
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve import lora_cpu
+from hotshoe.serve.engine import EngineChunk
 from hotshoe.serve.gathering import Gathering
 from hotshoe.serve.vllm_config import VllmConfig, environment
-from hotshoe.wire.values import Sampling
+from hotshoe.wire.values import FinishReason, Sampling
 
 if TYPE_CHECKING:
     from hotshoe.serve.vllm_engine import VllmEngine
@@ -128,6 +129,28 @@ async def test_an_overflowing_adapter_beside_others_changes_only_its_own_answers
         await tiny_engine.remove(adapter)
 
 
+async def test_many_streams_bundle_their_tokens_and_say_what_one_alone_says(tiny_engine: VllmEngine) -> None:
+    sampling = Sampling(temperature=0, max_tokens=40, ignore_eos=True)
+    alone = await chunks(tiny_engine, PROMPTS[0], sampling=sampling)
+    crowd = await asyncio.gather(*(chunks(tiny_engine, PROMPTS[0], sampling=sampling) for _ in range(24)))
+
+    def whole(answer: list[EngineChunk]) -> tuple[str, list[int]]:
+        return "".join(each.text for each in answer), [token for each in answer for token in each.token_ids]
+
+    assert all(whole(answer) == whole(alone) for answer in crowd)
+    assert all(len(answer[0].token_ids) == 1 for answer in crowd)
+    assert all(answer[-1].finish_reason == FinishReason.LENGTH for answer in crowd)
+    assert len(alone) == 40
+    assert sum(map(len, crowd)) < 24 * 30
+
+
+async def test_a_crowd_stops_at_its_words(tiny_engine: VllmEngine) -> None:
+    (plain,) = await _texts(tiny_engine, 1, Sampling(temperature=0, max_tokens=40, ignore_eos=True))
+    word = plain[len(plain) // 2 :][:3]
+    sampling = Sampling(temperature=0, max_tokens=40, ignore_eos=True, stop=(word,))
+    assert await _texts(tiny_engine, 24, sampling) == [plain[: plain.index(word)]] * 24
+
+
 async def test_an_adapter_that_leaves_while_its_request_waits_to_enter_kills_nobody(
     tiny_engine: VllmEngine, tiny_adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +162,8 @@ async def test_an_adapter_that_leaves_while_its_request_waits_to_enter_kills_nob
     )
     for adapter in (leaving, staying):
         await tiny_engine.add(adapter)
-    with tiny_engine._pace.one_more():
+    with monkeypatch.context() as beside:
+        beside.setattr(tiny_engine, "_streams", 1)
         answers = [asyncio.create_task(tokens(tiny_engine, PROMPTS[0], each)) for each in (leaving, staying)]
         async with asyncio.timeout(30):
             while len(gathering._here) < len(answers):
@@ -352,6 +376,12 @@ def test_a_slot_has_the_next_rank_that_vllm_knows(tmp_path: Path) -> None:
     }
 
     assert ranks == {1: 1, 2: 8, 17: 32}
+
+
+async def _texts(engine: VllmEngine, answers: int, sampling: Sampling) -> list[str]:
+    """The same question so many times at once."""
+    found = await asyncio.gather(*(chunks(engine, PROMPTS[0], sampling=sampling) for _ in range(answers)))
+    return ["".join(chunk.text for chunk in answer) for answer in found]
 
 
 async def _all(engine: VllmEngine, prompts: list[str]) -> list[tuple[int, ...]]:

@@ -1,104 +1,104 @@
-"""How many messages a second the tokens of all streams go out in.
+"""How many messages a second the tokens of all streams go out in; decided in the core, where tokens are made.
 
-A message costs the server several times what a token in it costs. With few streams every token goes out
-as it comes. With many, tokens of one stream are bundled: never the first, and never for longer than a reader
-takes for a word. docs/benchmarks.md has what that is worth.
+A message costs the core, the server and its caller several times what a token in it costs. With few streams
+every token goes out as it comes. With many, tokens of one stream are bundled: never the first, never the
+end, and never for longer than a reader takes for a word. docs/benchmarks.md has what that is worth.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 MESSAGES_PER_SECOND = 1_000.0
 """Of all streams together; the server's core is then a tenth busy with sending."""
 
 LONGEST_SECONDS = 0.25
-"""A token waits at most that long for company, however many streams there are."""
+"""A token waits at most that long for company, and for the end of a step, however many streams there are."""
 
-_TICK_SECONDS = 0.005
+_SHORTEST_SECONDS = 0.005
+"""Less would not be felt."""
+
+
+def seconds_between(streams: int) -> float:
+    """Two messages of one of so many streams; 0 where every token is one."""
+    wanted = streams / MESSAGES_PER_SECOND
+    return 0.0 if wanted < _SHORTEST_SECONDS else min(wanted, LONGEST_SECONDS)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """patient: it may be bundled. due: when its next message is. held: what is to be in it so far."""
+
+    patient: bool
+    due: float
+    held: Any = None
 
 
 class Pace:
-    """Spaces the messages of every stream of one server. Belongs to one event loop."""
+    """Bundles what a core makes for each of its streams."""
 
-    def __init__(
-        self, messages_per_second: float = MESSAGES_PER_SECOND, longest_seconds: float = LONGEST_SECONDS
-    ) -> None:
-        self._messages_per_second = messages_per_second
-        self._longest_seconds = longest_seconds
-        self.streams = 0
-        """How many there are now."""
-        self._resting: dict[asyncio.Future[None], tuple[float, Callable[[], bool]]] = {}
-        self._ticking = False
+    def __init__(self) -> None:
+        self._streams: dict[str, _Stream] = {}
 
-    @property
-    def seconds(self) -> float:
-        """Between two messages of a stream; 0 while there are so few that it would not be felt."""
-        wanted = self.streams / self._messages_per_second
-        return 0.0 if wanted < _TICK_SECONDS else min(wanted, self._longest_seconds)
+    def due(
+        self, outputs: Sequence[Any], requests: Mapping[str, Any], seconds: float, now: float
+    ) -> list[Any]:
+        """What to tell of now: of the outputs of a step (vLLM's `EngineCoreOutput`), and of what was held.
 
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count a stream until the block ends."""
-        self.streams += 1
-        try:
-            yield
-        finally:
-            self.streams -= 1
+        requests: those that go on, by id. seconds: between two messages of a stream. now: on any clock.
+        """
+        told = [bundle for output in outputs if (bundle := self._told(output, requests, seconds, now))]
+        for name, stream in list(self._streams.items()):
+            if name not in requests:  # It ended, or was called off; then nobody waits for what is held.
+                del self._streams[name]
+            elif stream.held is not None and stream.due <= now:  # It sat this step out.
+                told.append(stream.held)
+                stream.held, stream.due = None, now + seconds
+        return told
 
-    async def rest(self, ended: Callable[[], bool]) -> None:
-        """Return after `seconds`, or soon after `ended` says that no more tokens will come."""
-        seconds = self.seconds
-        if not seconds or ended():
-            return
-        loop = asyncio.get_running_loop()
-        awake: asyncio.Future[None] = loop.create_future()
-        self._resting[awake] = (loop.time() + seconds, ended)
-        if not self._ticking:
-            self._ticking = True
-            loop.call_later(_TICK_SECONDS, self._tick, loop)
-        try:
-            await awake
-        finally:
-            self._resting.pop(awake, None)
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        # One timer for all of them: a timer each would cost as much as the messages that are saved.
-        now = loop.time()
-        for awake, (due, ended) in self._resting.items():
-            if not awake.done() and (now >= due or ended()):
-                awake.set_result(None)
-        self._ticking = bool(self._resting)
-        if self._ticking:
-            loop.call_later(_TICK_SECONDS, self._tick, loop)
+    def _told(self, output: Any, requests: Mapping[str, Any], seconds: float, now: float) -> Any | None:
+        stream = self._streams.get(output.request_id)
+        if stream is None:
+            request = requests.get(output.request_id)
+            if request is not None:
+                self._streams[output.request_id] = _Stream(_is_patient(request), now + seconds)
+            return output
+        if stream.held is not None:
+            # One output of several tokens, such as vLLM makes where it guesses ahead.
+            output.new_token_ids = stream.held.new_token_ids + output.new_token_ids
+            stream.held = None
+        if now < stream.due and stream.patient and output.finish_reason is None and not output.events:
+            stream.held = output
+            return None
+        stream.due = now + seconds
+        return output
 
 
-async def paced(
-    llm: Any, pace: Pace, prompt: Mapping[str, Any], params: Any, request_id: str, lora: Any
-) -> AsyncGenerator[Any, None]:
-    """What `AsyncLLM.generate` yields, at a pace: what came meanwhile is one output, as vLLM merges it.
+def _is_patient(request: Any) -> bool:
+    """Not where the server looks for words to stop at: the core would go on past them meanwhile.
 
-    Closing it ends the request inside the engine.
+    Nor with log probabilities, which are not bundled here.
     """
-    with pace.one_more():
-        queue = await llm.add_request(request_id, prompt, params, lora_request=lora)
-        try:
-            finished = False
-            while not finished:
-                output = queue.get_nowait() or await queue.get()
-                finished = output.finished
-                yield output
-                if not finished:
-                    await pace.rest(lambda: _ended(queue.output))
-        except BaseException:
-            if not llm.errored:
-                await llm.abort(queue.request_id, internal=True)
-            raise
+    params = request.sampling_params
+    return not params.stop and params.logprobs is None and params.prompt_logprobs is None
 
 
-def _ended(waiting: Any) -> bool:
-    """Whether what waits in a queue is an answer's end: an error, or the last output."""
-    return isinstance(waiting, Exception) or (waiting is not None and waiting.finished)
+class Paced:
+    """Mixed into vLLM's schedulers."""
+
+    requests: dict[str, Any]
+    running: list[Any]
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._pace = Pace()
+
+    def update_from_output(self, *arguments: Any, **named: Any) -> Any:
+        found = super().update_from_output(*arguments, **named)  # type: ignore[misc]
+        seconds, now = seconds_between(len(self.running)), time.monotonic()
+        for step in found.values():  # One, as there is one server.
+            step.outputs = self._pace.due(step.outputs, self.requests, seconds, now)
+        return found

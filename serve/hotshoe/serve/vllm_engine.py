@@ -24,7 +24,6 @@ from hotshoe.serve import lora_cpu
 from hotshoe.serve.encoding import Encoder
 from hotshoe.serve.engine import EngineAdapter, EngineChunk, EngineFacts
 from hotshoe.serve.gathering import Gathering
-from hotshoe.serve.pacing import Pace, paced
 from hotshoe.serve.prespawn import Prespawned
 from hotshoe.serve.structures.wanted import Wanted
 from hotshoe.serve.vllm_config import PLUGIN, VllmConfig
@@ -79,7 +78,7 @@ class VllmEngine:
         self._one_piece = asyncio.Lock()
         self._closed = False
         self._gathering = Gathering()
-        self._pace = Pace()
+        self._streams = 0
         self._judge = Judge(self._ask_for_verdict)
         self._facts = EngineFacts(
             base=config.base,
@@ -155,7 +154,7 @@ class VllmEngine:
             if structure is not None:
                 await self._judge.judge(structure)
             params = params_of(sampling, self._defaults, structure)
-        await self._gathering.join(self._pace.streams)
+        await self._gathering.join(self._streams)
         self._ensure_open()
         lora = None
         if adapter is not None:
@@ -163,13 +162,17 @@ class VllmEngine:
             lora = self._requests.get(adapter.id)
             if lora is None:
                 raise AdapterLoadFailed(f"{adapter.name} is not in the engine: add it before generating")
-        stream = paced(self._llm, self._pace, tokens, params, request_id, lora)
-        # Without aclose() a reader that stops early leaves the request running in the engine.
-        with _translated(begun=True):
-            async with contextlib.aclosing(stream):
-                async for output in stream:
-                    for chunk in chunks_of(output, sampling):
-                        yield chunk
+        stream = self._llm.generate(tokens, params, request_id, lora_request=lora)
+        self._streams += 1
+        try:
+            # Without aclose() a reader that stops early leaves the request running in the engine.
+            with _translated(begun=True):
+                async with contextlib.aclosing(stream):
+                    async for output in stream:
+                        for chunk in chunks_of(output, sampling):
+                            yield chunk
+        finally:
+            self._streams -= 1
 
     async def check(self) -> None:
         self._ensure_open()
@@ -211,7 +214,7 @@ class VllmEngine:
         while True:
             # One piece at a time, whoever's: vLLM does all that it is asked before it takes the next step.
             async with self._one_piece:
-                answers = await self._core.call("hotshoe_add", *arguments, not self._pace.streams)
+                answers = await self._core.call("hotshoe_add", *arguments, not self._streams)
             if None not in answers:
                 return all(answers)
 

@@ -60,6 +60,7 @@ def params_of(
         logit_bias=dict(sampling.logit_bias) or None,
         structured_outputs=None if structure is None else StructuredOutputsParams(grammar=structure.key),
         output_kind=RequestOutputKind.DELTA,
+        skip_clone=True,  # Nobody else has them.
     )
 
 

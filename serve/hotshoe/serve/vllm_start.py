@@ -22,8 +22,8 @@ from hotshoe.serve.vllm_config import VllmConfig, environment
 
 SHUTDOWN_SECONDS = 1.0
 
-_SCHEDULER = "hotshoe.serve.structures.scheduler"
-SCHEDULERS = {False: f"{_SCHEDULER}.PatientScheduler", True: f"{_SCHEDULER}.PatientAsyncScheduler"}
+_SCHEDULER = "hotshoe.serve.vllm_scheduler"
+SCHEDULERS = {False: f"{_SCHEDULER}.StepwiseScheduler", True: f"{_SCHEDULER}.AheadScheduler"}
 """By whether vLLM plans a step before the last one is done."""
 
 

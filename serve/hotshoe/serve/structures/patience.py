@@ -1,4 +1,4 @@
-"""vLLM's scheduler, which lets an answer sit out the steps that its structure is not ready for."""
+"""Lets an answer sit out the steps that its structure is not ready for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import threading
 import time
 from typing import Any
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.scheduler import Scheduler
-
-from hotshoe.serve.overflow import EndOverflowed
 from hotshoe.serve.structures.backend import ApartBackend, ApartGrammar
 from hotshoe.serve.structures.limits import GRACE_SECONDS
 from hotshoe.serve.structures.process import Follower
@@ -21,7 +17,7 @@ WARM_UP_AFTER_SECONDS = 5.0
 """The engine's own start comes first, then what only some requests need."""
 
 
-class _Patient:
+class Patient:
     """Mixed into vLLM's schedulers."""
 
     running: list[Any]
@@ -97,11 +93,3 @@ def _follower(request: Any) -> Follower | None:
     structured = request.structured_output_request
     grammar = None if structured is None else structured.grammar
     return grammar.follower if isinstance(grammar, ApartGrammar) else None
-
-
-class PatientScheduler(_Patient, EndOverflowed, Scheduler):  # type: ignore[misc]
-    """Where vLLM plans one step at a time."""
-
-
-class PatientAsyncScheduler(_Patient, EndOverflowed, AsyncScheduler):  # type: ignore[misc]
-    """Where vLLM plans a step ahead."""

@@ -1,0 +1,18 @@
+"""vLLM's schedulers, with what Hotshoe adds to them. They live in the core process."""
+
+from __future__ import annotations
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
+
+from hotshoe.serve.overflow import EndOverflowed
+from hotshoe.serve.pacing import Paced
+from hotshoe.serve.structures.patience import Patient
+
+
+class StepwiseScheduler(Paced, Patient, EndOverflowed, Scheduler):  # type: ignore[misc]
+    """Where vLLM plans one step at a time."""
+
+
+class AheadScheduler(Paced, Patient, EndOverflowed, AsyncScheduler):  # type: ignore[misc]
+    """Where vLLM plans a step ahead."""
