@@ -6,8 +6,10 @@ import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.streams import Answer
 from hotshoe.registry import BaseModel
@@ -19,20 +21,27 @@ from hotshoe.wire.values import Sampling
 _ids = itertools.count(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine with adapters in it."""
+
+    engine: Engine
+    adapters: Sequence[EngineAdapter]
+
+
 @contextlib.asynccontextmanager
 async def vllm_engine(base: BaseModel, *, stock: bool = False, **settings: Any) -> AsyncIterator[Engine]:
-    """vLLM with Hotshoe's LoRA operators, or as it comes; the same settings in both cases."""
+    """vLLM with Hotshoe's LoRA operators and schedulers, or as it comes; the same settings in both cases."""
+    from hotshoe.serve import vllm_start
     from hotshoe.serve.vllm_engine import start_vllm_engine
 
-    before = os.environ.pop(lora_cpu.SWITCH, None)
-    if stock:
-        os.environ[lora_cpu.SWITCH] = lora_cpu.STOCK
-    try:
-        engine = await start_vllm_engine(VllmConfig(folder=base.folder, base=base.base, **settings))
-    finally:
+    with contextlib.ExitStack() as changed:
+        changed.enter_context(mock.patch.dict(os.environ))
         os.environ.pop(lora_cpu.SWITCH, None)
-        if before is not None:
-            os.environ[lora_cpu.SWITCH] = before
+        if stock:
+            os.environ[lora_cpu.SWITCH] = lora_cpu.STOCK
+            changed.enter_context(mock.patch.dict(vllm_start.SCHEDULERS, {False: None, True: None}))
+        engine = await start_vllm_engine(VllmConfig(folder=base.folder, base=base.base, **settings))
     try:
         yield engine
     finally:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks import models
-from benchmarks.engines import add, prompts, vllm_engine
+from benchmarks.engines import Loaded, prompts
 from benchmarks.harness import Group, Row, Spread, at_most
 from hotshoe.serve.engine import Engine, EngineAdapter
 from hotshoe.wire.values import Sampling
 
-ROUNDS = 1
-ADAPTERS, QUESTIONS, ANSWER_TOKENS = 8, 20, 12
+QUESTIONS, ANSWER_TOKENS = 20, 12
 
 
-async def measure(rounds: int) -> Group:
+async def measure(ours: Loaded, stock: Loaded) -> Group:
     """Greedy tokens, so one round says it all."""
-    base = models.smollm2()
-    wrong: dict[str, Spread] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        folders = [models.make_adapter(Path(scratch) / f"a{n}", base, seed=n) for n in range(ADAPTERS)]
-        for name, stock in (("hotshoe", False), ("stock", True)):
-            async with vllm_engine(base, stock=stock) as engine:
-                wrong[name] = Spread.of([await _wrong_answers(engine, await add(engine, folders))])
+    arms = {"hotshoe": ours, "stock": stock}
+    wrong = {
+        name: Spread.of([await _wrong_answers(each.engine, each.adapters)]) for name, each in arms.items()
+    }
     return Group(
         name="isolation",
         title="Base answers in a batch with adapters",
-        setting=f"SmolLM2-135M, {QUESTIONS} questions to the base beside {ADAPTERS} adapters in every slot.",
+        setting=f"SmolLM2-135M, {QUESTIONS} questions to the base beside 8 adapters in every slot.",
         rows=[
             Row(
                 f"base answers of {QUESTIONS} that differ from those of the base alone",
@@ -44,11 +38,9 @@ async def measure(rounds: int) -> Group:
 
 
 async def _wrong_answers(engine: Engine, adapters: Sequence[EngineAdapter]) -> int:
-    import asyncio
-
     asked = prompts(QUESTIONS, 8, engine.facts.vocabulary, seed=1)
     others = prompts(len(adapters), 8, engine.facts.vocabulary, seed=2)
-    alone = [await _tokens(engine, each, None) for each in asked]
+    alone = await asyncio.gather(*(_tokens(engine, each, None) for each in asked))
     mixed = await asyncio.gather(
         *(_tokens(engine, prompt, adapter) for prompt, adapter in zip(others, adapters, strict=True)),
         *(_tokens(engine, each, None) for each in asked),

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import models
-from benchmarks.engines import add, answer, prompts, vllm_engine
+from benchmarks.engines import Loaded, answer, prompts
 from benchmarks.harness import Arm, Group, Sample, Series, at_least, cpu_seconds, in_turns
 from benchmarks.peft_peer import peft_arm
 from benchmarks.streams import at_once, decode_rate
+from hotshoe.registry import BaseModel
 from hotshoe.serve.engine import Engine, EngineAdapter
 
-ROUNDS = 5
-ANSWERS, ADAPTERS, PROMPT_TOKENS, ANSWER_TOKENS = 32, 8, 8, 12
+ANSWERS, PROMPT_TOKENS, ANSWER_TOKENS = 32, 8, 12
 
 
-async def measure(rounds: int) -> Group:
-    """Both engines stay up; their arms take turns."""
-    base = models.smollm2()
-    async with contextlib.AsyncExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folders = [models.make_adapter(scratch / f"a{n}", base, seed=n) for n in range(ADAPTERS)]
-        ours = await stack.enter_async_context(vllm_engine(base))
-        stock = await stack.enter_async_context(vllm_engine(base, stock=True))
-        series = await in_turns(
-            {
-                "base": _arm(ours, ()),
-                "8 adapters": _arm(ours, await add(ours, folders)),
-                "stock, base": _arm(stock, ()),
-                "stock, 8 adapters": _arm(stock, await add(stock, folders)),
-                "peft": peft_arm(base, folders, answers=ANSWERS, prompt=PROMPT_TOKENS, tokens=ANSWER_TOKENS),
-            },
-            rounds,
-        )
-    return _group(series)
+async def measure(
+    ours: Loaded, stock: Loaded, base: BaseModel, folders: Sequence[Path], rounds: int
+) -> Group:
+    """The arms take turns. folders: of the adapters, in the order in which they were loaded."""
+    arms = {
+        "base": _arm(ours.engine, ()),
+        "8 adapters": _arm(ours.engine, ours.adapters),
+        "stock, base": _arm(stock.engine, ()),
+        "stock, 8 adapters": _arm(stock.engine, stock.adapters),
+        "peft": peft_arm(base, folders, answers=ANSWERS, prompt=PROMPT_TOKENS, tokens=ANSWER_TOKENS),
+    }
+    return _group(await in_turns(arms, rounds))
 
 
 def _group(series: Series) -> Group:
@@ -45,7 +35,7 @@ def _group(series: Series) -> Group:
     return Group(
         name="lora_tax",
         title="LoRA while decoding, CPU",
-        setting=f"SmolLM2-135M float32, {ANSWERS} answers at once over {ADAPTERS} adapters of rank 16 on all "
+        setting=f"SmolLM2-135M float32, {ANSWERS} answers at once over 8 adapters of rank 16 on all "
         f"linear layers, {PROMPT_TOKENS} tokens in, {ANSWER_TOKENS} out; the same engine settings "
         "everywhere, one thread.",
         rows=[

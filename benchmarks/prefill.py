@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks import models
-from benchmarks.engines import add, answer, prompts, vllm_engine
+from benchmarks.engines import Loaded, answer, prompts
 from benchmarks.harness import Arm, Group, Sample, at_least, in_turns
 from benchmarks.streams import at_once
 from hotshoe.serve.engine import Engine, EngineAdapter
 
-ROUNDS = 5
 PROMPTS, PROMPT_TOKENS = 8, 128
 
 
-async def measure(rounds: int) -> Group:
-    """Both engines stay up; their arms take turns."""
-    base = models.smollm2()
-    async with contextlib.AsyncExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folders = [models.make_adapter(scratch / f"a{n}", base, seed=n) for n in range(PROMPTS)]
-        ours = await stack.enter_async_context(vllm_engine(base))
-        stock = await stack.enter_async_context(vllm_engine(base, stock=True))
-        series = await in_turns(
-            {
-                "base": _arm(ours, ()),
-                "8 adapters": _arm(ours, await add(ours, folders)),
-                "stock, 8 adapters": _arm(stock, await add(stock, folders)),
-            },
-            rounds,
-        )
+async def measure(ours: Loaded, stock: Loaded, rounds: int) -> Group:
+    """The arms take turns."""
+    arms = {
+        "base": _arm(ours.engine, ()),
+        "8 adapters": _arm(ours.engine, ours.adapters),
+        "stock, 8 adapters": _arm(stock.engine, stock.adapters),
+    }
+    series = await in_turns(arms, rounds)
     rate = "tokens/s"
     return Group(
         name="prefill",
@@ -67,7 +54,7 @@ def _arm(engine: Engine, adapters: Sequence[EngineAdapter]) -> Arm:
     async def run() -> Sample:
         asked = prompts(PROMPTS, PROMPT_TOKENS, engine.facts.vocabulary, seed=next(seeds))
         traces = await at_once(
-            lambda n: answer(engine, asked[n], 1, adapters[n] if adapters else None), PROMPTS
+            lambda n: answer(engine, asked[n], 1, adapters[n % len(adapters)] if adapters else None), PROMPTS
         )
         span = max(trace.last for trace in traces) - min(trace.asked for trace in traces)
         return {"tokens/s": PROMPTS * PROMPT_TOKENS / span}

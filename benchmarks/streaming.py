@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -50,16 +51,20 @@ async def _start(stack: contextlib.AsyncExitStack, scratch: Path) -> dict[str, t
     """name -> how to ask, and the process that serves."""
     base = models.tiny_base(scratch)
     most = max(STREAMS)
-    engine = await stack.enter_async_context(vllm_engine(base, max_sequences=most))
+    engine = await stack.enter_async_context(vllm_engine(base, stock=True, max_sequences=most))
     asks = {DIRECT: (clients.direct(engine._llm), os.getpid())}  # type: ignore[attr-defined]
     ours = await stack.enter_async_context(servers.hotshoe_server(base, scratch / "registry", sequences=most))
     client = await stack.enter_async_context(AsyncClient(ours.target))
     asks[HOTSHOE] = (clients.hotshoe(client), ours.pid)
-    http = await stack.enter_async_context(servers.vllm_http(base, sequences=most))
-    asks[HTTP] = (await stack.enter_async_context(clients.http(http.target)), http.pid)
-    if servers.has_vllm_grpc():
-        theirs = await stack.enter_async_context(servers.vllm_grpc(base, sequences=most))
-        asks[GRPC] = (await stack.enter_async_context(clients.vllm_grpc(theirs.target)), theirs.pid)
+    # Together: they take most of a minute each.
+    peers = {HTTP: (servers.vllm_http, clients.http), GRPC: (servers.vllm_grpc, clients.vllm_grpc)}
+    if not servers.has_vllm_grpc():
+        del peers[GRPC]
+    started = await asyncio.gather(
+        *(stack.enter_async_context(server(base, sequences=most)) for server, _ in peers.values())
+    )
+    for (name, (_, ask_of)), served in zip(peers.items(), started, strict=True):
+        asks[name] = (await stack.enter_async_context(ask_of(served.target)), served.pid)
     return asks
 
 
