@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from benchmarks.streams import Answer
 from hotshoe.registry import BaseModel
@@ -32,16 +31,17 @@ class Loaded:
 @contextlib.asynccontextmanager
 async def vllm_engine(base: BaseModel, *, stock: bool = False, **settings: Any) -> AsyncIterator[Engine]:
     """vLLM with Hotshoe's LoRA operators and schedulers, or as it comes; the same settings in both cases."""
-    from hotshoe.serve import vllm_start
     from hotshoe.serve.vllm_engine import start_vllm_engine
 
-    with contextlib.ExitStack() as changed:
-        changed.enter_context(mock.patch.dict(os.environ))
-        os.environ.pop(lora_cpu.SWITCH, None)
-        if stock:
-            os.environ[lora_cpu.SWITCH] = lora_cpu.STOCK
-            changed.enter_context(mock.patch.dict(vllm_start.SCHEDULERS, {False: None, True: None}))
+    before = os.environ.pop(lora_cpu.SWITCH, None)
+    if stock:
+        os.environ[lora_cpu.SWITCH] = lora_cpu.STOCK
+    try:
         engine = await start_vllm_engine(VllmConfig(folder=base.folder, base=base.base, **settings))
+    finally:
+        os.environ.pop(lora_cpu.SWITCH, None)
+        if before is not None:
+            os.environ[lora_cpu.SWITCH] = before
     try:
         yield engine
     finally:

@@ -23,7 +23,8 @@ async def measure(ours: Loaded, stock: Loaded) -> Group:
     return Group(
         name="isolation",
         title="Base answers in a batch with adapters",
-        setting=f"SmolLM2-135M, {QUESTIONS} questions to the base beside 8 adapters in every slot.",
+        setting=f"SmolLM2-135M, {QUESTIONS} questions to the base beside {len(ours.adapters)} adapters in "
+        "every slot.",
         rows=[
             Row(
                 f"base answers of {QUESTIONS} that differ from those of the base alone",
@@ -40,7 +41,7 @@ async def measure(ours: Loaded, stock: Loaded) -> Group:
 async def _wrong_answers(engine: Engine, adapters: Sequence[EngineAdapter]) -> int:
     asked = prompts(QUESTIONS, 8, engine.facts.vocabulary, seed=1)
     others = prompts(len(adapters), 8, engine.facts.vocabulary, seed=2)
-    alone = await asyncio.gather(*(_tokens(engine, each, None) for each in asked))
+    alone = [await _tokens(engine, each, None) for each in asked]
     mixed = await asyncio.gather(
         *(_tokens(engine, prompt, adapter) for prompt, adapter in zip(others, adapters, strict=True)),
         *(_tokens(engine, each, None) for each in asked),

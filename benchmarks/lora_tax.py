@@ -27,15 +27,15 @@ async def measure(
         "stock, 8 adapters": _arm(stock.engine, stock.adapters),
         "peft": peft_arm(base, folders, answers=ANSWERS, prompt=PROMPT_TOKENS, tokens=ANSWER_TOKENS),
     }
-    return _group(await in_turns(arms, rounds))
+    return _group(await in_turns(arms, rounds), len(folders))
 
 
-def _group(series: Series) -> Group:
+def _group(series: Series, adapters: int) -> Group:
     rate = "tokens/s"
     return Group(
         name="lora_tax",
         title="LoRA while decoding, CPU",
-        setting=f"SmolLM2-135M float32, {ANSWERS} answers at once over 8 adapters of rank 16 on all "
+        setting=f"SmolLM2-135M float32, {ANSWERS} answers at once over {adapters} adapters of rank 16 on all "
         f"linear layers, {PROMPT_TOKENS} tokens in, {ANSWER_TOKENS} out; the same engine settings "
         "everywhere, one thread.",
         rows=[

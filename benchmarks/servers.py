@@ -33,7 +33,7 @@ VLLM_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
     "TORCH_LOGS": "-torch._library.triton",
-    "HOTSHOE_LORA_CPU": "stock",
+    "HOTSHOE_VLLM": "stock",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
     "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
 }

@@ -60,10 +60,13 @@ async def _start(stack: contextlib.AsyncExitStack, scratch: Path) -> dict[str, t
     peers = {HTTP: (servers.vllm_http, clients.http), GRPC: (servers.vllm_grpc, clients.vllm_grpc)}
     if not servers.has_vllm_grpc():
         del peers[GRPC]
-    started = await asyncio.gather(
-        *(stack.enter_async_context(server(base, sequences=most)) for server, _ in peers.values())
-    )
-    for (name, (_, ask_of)), served in zip(peers.items(), started, strict=True):
+    async with asyncio.TaskGroup() as starts:
+        started = {
+            name: starts.create_task(stack.enter_async_context(server(base, sequences=most)))
+            for name, (server, _) in peers.items()
+        }
+    for name, (_, ask_of) in peers.items():
+        served = started[name].result()
         asks[name] = (await stack.enter_async_context(ask_of(served.target)), served.pid)
     return asks
 

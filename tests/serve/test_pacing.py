@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from types import SimpleNamespace
-from typing import Any
+from typing import NamedTuple
 
-import pytest
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm.v1.engine import EngineCoreOutput, FinishReason
+from vllm.v1.engine import EngineCoreEvent, EngineCoreEventType, EngineCoreOutput, FinishReason
+from vllm.v1.outputs import LogprobsLists
 
 from hotshoe.serve.pacing import LONGEST_SECONDS, Pace, seconds_between
 
 SECONDS = 0.064
-
-
-def request(**params: Any) -> Any:
-    wanted = {"stop": [], "logprobs": None, "prompt_logprobs": None, **params}
-    return SimpleNamespace(sampling_params=SimpleNamespace(**wanted))
 
 
 def made(name: str, *tokens: int, end: bool = False) -> EngineCoreOutput:
@@ -39,71 +34,118 @@ def test_the_time_between_messages_grows_with_the_streams_up_to_a_bound() -> Non
 
 
 def test_the_first_token_goes_at_once_and_the_next_ones_together() -> None:
-    pace, running = Pace(), {"a": request()}
-    assert told(pace.due([made("a", 1)], running, SECONDS, 0.0)) == [("a", [1])]
-    assert pace.due([made("a", 2)], running, SECONDS, 0.02) == []
-    assert pace.due([made("a", 3)], running, SECONDS, 0.04) == []
-    assert told(pace.due([made("a", 4)], running, SECONDS, 0.07)) == [("a", [2, 3, 4])]
+    pace, running = Pace(), {"a"}
+    assert told(pace.tell([made("a", 1)], running, SECONDS, 0.0)) == [("a", [1])]
+    assert pace.tell([made("a", 2)], running, SECONDS, 0.02) == []
+    assert pace.tell([made("a", 3)], running, SECONDS, 0.04) == []
+    assert told(pace.tell([made("a", 4)], running, SECONDS, 0.07)) == [("a", [2, 3, 4])]
 
 
 def test_an_end_goes_at_once_with_what_was_held() -> None:
-    pace, running = Pace(), {"a": request()}
-    pace.due([made("a", 1)], running, SECONDS, 0.0)
-    pace.due([made("a", 2)], running, SECONDS, 0.01)
-    (end,) = pace.due([made("a", 3, end=True)], {}, SECONDS, 0.02)
+    pace, running = Pace(), {"a"}
+    pace.tell([made("a", 1)], running, SECONDS, 0.0)
+    pace.tell([made("a", 2)], running, SECONDS, 0.01)
+    (end,) = pace.tell([made("a", 3, end=True)], set(), SECONDS, 0.02)
     assert (end.new_token_ids, end.finish_reason) == ([2, 3], FinishReason.LENGTH)
 
 
 def test_what_is_held_goes_when_it_is_due_though_its_stream_sits_the_step_out() -> None:
-    pace, running = Pace(), {"a": request(), "b": request()}
-    pace.due([made("a", 1)], running, SECONDS, 0.0)
-    pace.due([made("a", 2)], running, SECONDS, 0.01)
-    assert told(pace.due([made("b", 7)], running, SECONDS, 0.07)) == [("b", [7]), ("a", [2])]
-    assert pace.due([], running, SECONDS, 0.2) == []
+    pace, running = Pace(), {"a", "b"}
+    pace.tell([made("a", 1)], running, SECONDS, 0.0)
+    pace.tell([made("a", 2)], running, SECONDS, 0.01)
+    assert told(pace.tell([made("b", 7)], running, SECONDS, 0.07)) == [("b", [7]), ("a", [2])]
+    assert pace.tell([], running, SECONDS, 0.2) == []
 
 
 def test_a_stream_that_was_called_off_is_forgotten() -> None:
-    pace, running = Pace(), {"a": request()}
-    pace.due([made("a", 1)], running, SECONDS, 0.0)
-    pace.due([made("a", 2)], running, SECONDS, 0.01)
-    assert pace.due([], {}, SECONDS, 0.07) == []
+    pace, running = Pace(), {"a"}
+    pace.tell([made("a", 1)], running, SECONDS, 0.0)
+    pace.tell([made("a", 2)], running, SECONDS, 0.01)
+    assert pace.tell([], set(), SECONDS, 0.07) == []
     assert not pace._streams
 
 
-@pytest.mark.parametrize("params", [{"stop": ["end"]}, {"logprobs": 0}, {"prompt_logprobs": 1}])
-def test_words_to_stop_at_and_probabilities_are_told_as_they_come(params: dict[str, Any]) -> None:
-    pace, running = Pace(), {"a": request(**params)}
-    for token in range(3):
-        assert told(pace.due([made("a", token)], running, SECONDS, token / 100)) == [("a", [token])]
+def test_what_happened_to_a_request_is_told_at_once() -> None:
+    pace, running = Pace(), {"a"}
+    pace.tell([made("a", 1)], running, SECONDS, 0.0)
+    moved = made("a", 2)
+    moved.events = [EngineCoreEvent.new_event(EngineCoreEventType.PREEMPTED)]
+    assert told(pace.tell([moved], running, SECONDS, 0.01)) == [("a", [2])]
 
 
-Step = tuple[set[str], set[str], float]
+def test_log_probabilities_are_bundled_with_their_tokens() -> None:
+    pace, running = Pace(), {"a"}
+    pace.tell([made("a", 1)], running, SECONDS, 0.0)
+    for token in (2, 3):
+        output = made("a", token)
+        output.new_logprobs = LogprobsLists(
+            np.array([[token, 9]]), np.array([[-0.5, -token]]), np.array([token]), None
+        )
+        (*_, bundle) = [None, *pace.tell([output], running, SECONDS, token / 20 - 0.05)]
+    assert bundle is not None
+    assert bundle.new_token_ids == [2, 3]
+    tokens, logprobs, ranks, _ = bundle.new_logprobs
+    assert (tokens.tolist(), ranks.tolist()) == ([[2, 9], [3, 9]], [2, 3])
+    assert logprobs.tolist() == [[-0.5, -2], [-0.5, -3]]
 
 
-@given(st.lists(st.tuples(*2 * [st.sets(st.sampled_from("abc"))], st.floats(0, 0.3)), max_size=30))
+def test_an_answer_that_overflows_after_tokens_with_log_probabilities_ends() -> None:
+    pace, running = Pace(), {"a"}
+    pace.tell([made("a", 1)], running, SECONDS, 0.0)
+    output = made("a", 2)
+    output.new_logprobs = LogprobsLists(np.array([[2]]), np.array([[-1.0]]), np.array([1]), None)
+    pace.tell([output], running, SECONDS, 0.01)
+    end = EngineCoreOutput("a", [], finish_reason=FinishReason.ERROR)
+    assert pace.tell([end], set(), SECONDS, 0.02) == [end]
+    assert end.new_token_ids == [2]
+    assert end.new_logprobs is output.new_logprobs
+
+
+class Step(NamedTuple):
+    """awake: who makes a token. ending: who of them ends by it. off: who is called off before it.
+
+    streams: how many are said to run. seconds: until the next step.
+    """
+
+    awake: set[str]
+    ending: set[str]
+    off: set[str]
+    streams: int
+    seconds: float
+
+
+_names = st.sets(st.sampled_from("abc"))
+_steps = st.builds(Step, _names, _names, st.just(set()) | _names, st.integers(0, 400), st.floats(0, 0.3))
+
+
+@given(st.lists(_steps, max_size=30))
 def test_nothing_is_lost_doubled_or_late_whatever_comes_when(steps: list[Step]) -> None:
-    """A step: who makes a token, which of them ends by it, and how long it takes."""
-    pace, running = Pace(), {name: request() for name in "abc"}
-    now, makes = 0.0, defaultdict[str, list[int]](list)
-    hears = defaultdict[str, list[int]](list)
+    pace, running = Pace(), set("abc")
+    now = 0.0
+    makes, hears = (defaultdict[str, list[int]](list) for _ in range(2))
     waits: dict[str, float] = {}
-    for token, (awake, ending, seconds) in enumerate(steps):
-        outputs = []
-        for name in sorted(awake & running.keys()):
-            makes[name].append(token)
-            waits.setdefault(name, now)
-            outputs.append(made(name, token, end=name in ending))
-            if name in ending:
-                del running[name]
-        for output in pace.due(outputs, running, SECONDS, now):
+    called_off = set[str]()
+    for token, step in enumerate(steps):
+        called_off |= step.off & running
+        running -= step.off
+        outputs = [made(name, token, end=name in step.ending) for name in sorted(step.awake & running)]
+        for output in outputs:
+            makes[output.request_id].append(token)
+            waits.setdefault(output.request_id, now)
+        running -= step.awake & step.ending
+        for output in pace.tell(outputs, running, seconds_between(step.streams), now):
             hears[output.request_id] += output.new_token_ids
             assert (output.finish_reason is None) == (output.request_id in running)
             del waits[output.request_id]
-        for name in awake:
+        waits = {name: since for name, since in waits.items() if name not in called_off}
+        assert all(now - since <= LONGEST_SECONDS for since in waits.values())
+        for name in step.awake - called_off:
             assert hears[name][:1] == makes[name][:1]
             assert name in running or hears[name] == makes[name]
-        assert all(now - since <= SECONDS for since in waits.values())
-        now += seconds
-    for output in pace.due([], running, SECONDS, now + SECONDS):
+        now += step.seconds
+    for output in pace.tell([], running, 0, now + LONGEST_SECONDS):
         hears[output.request_id] += output.new_token_ids
-    assert hears == makes
+    for name, tokens in makes.items():
+        assert hears[name] == tokens[: len(hears[name])]
+        assert name in called_off or hears[name] == tokens
+    assert pace._streams.keys() <= running

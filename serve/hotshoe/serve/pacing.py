@@ -8,12 +8,14 @@ end, and never for longer than a reader takes for a word. docs/benchmarks.md has
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 MESSAGES_PER_SECOND = 1_000.0
-"""Of all streams together; the server's core is then a tenth busy with sending."""
+"""Of all streams together: as many as keep a server's processor a tenth busy with sending."""
 
 LONGEST_SECONDS = 0.25
 """A token waits at most that long for company, and for the end of a step, however many streams there are."""
@@ -30,9 +32,8 @@ def seconds_between(streams: int) -> float:
 
 @dataclass(slots=True)
 class _Stream:
-    """patient: it may be bundled. due: when its next message is. held: what is to be in it so far."""
+    """due: when its next message is. held: what is to be in it so far."""
 
-    patient: bool
     due: float
     held: Any = None
 
@@ -43,14 +44,12 @@ class Pace:
     def __init__(self) -> None:
         self._streams: dict[str, _Stream] = {}
 
-    def due(
-        self, outputs: Sequence[Any], requests: Mapping[str, Any], seconds: float, now: float
-    ) -> list[Any]:
+    def tell(self, outputs: Sequence[Any], requests: Container[str], seconds: float, now: float) -> list[Any]:
         """What to tell of now: of the outputs of a step (vLLM's `EngineCoreOutput`), and of what was held.
 
-        requests: those that go on, by id. seconds: between two messages of a stream. now: on any clock.
+        requests: the ids of those that go on. seconds: between two messages of a stream. now: on any clock.
         """
-        told = [bundle for output in outputs if (bundle := self._told(output, requests, seconds, now))]
+        told = [bundle for output in outputs if (bundle := self._bundled(output, requests, seconds, now))]
         for name, stream in list(self._streams.items()):
             if name not in requests:  # It ended, or was called off; then nobody waits for what is held.
                 del self._streams[name]
@@ -59,35 +58,38 @@ class Pace:
                 stream.held, stream.due = None, now + seconds
         return told
 
-    def _told(self, output: Any, requests: Mapping[str, Any], seconds: float, now: float) -> Any | None:
+    def _bundled(self, output: Any, requests: Container[str], seconds: float, now: float) -> Any | None:
         stream = self._streams.get(output.request_id)
         if stream is None:
-            request = requests.get(output.request_id)
-            if request is not None:
-                self._streams[output.request_id] = _Stream(_is_patient(request), now + seconds)
+            if output.request_id in requests:
+                self._streams[output.request_id] = _Stream(now + seconds)
             return output
         if stream.held is not None:
-            # One output of several tokens, such as vLLM makes where it guesses ahead.
-            output.new_token_ids = stream.held.new_token_ids + output.new_token_ids
+            _put_before(stream.held, output)
             stream.held = None
-        if now < stream.due and stream.patient and output.finish_reason is None and not output.events:
+        if now < stream.due and output.finish_reason is None and not output.events:
             stream.held = output
             return None
         stream.due = now + seconds
         return output
 
 
-def _is_patient(request: Any) -> bool:
-    """Not where the server looks for words to stop at: the core would go on past them meanwhile.
+def _put_before(held: Any, output: Any) -> None:
+    """Make one output of two, of several tokens, such as vLLM has where it guesses tokens ahead.
 
-    Nor with log probabilities, which are not bundled here.
+    What lies behind a word to stop at is cut off where vLLM looks for it, in the server.
     """
-    params = request.sampling_params
-    return not params.stop and params.logprobs is None and params.prompt_logprobs is None
+    output.new_token_ids = held.new_token_ids + output.new_token_ids
+    before, after = held.new_logprobs, output.new_logprobs
+    if before is not None and after is not None:
+        # Tokens, their log probabilities and ranks, a row for each place.
+        output.new_logprobs = type(before)(*map(np.concatenate, zip(before[:3], after[:3], strict=True)))
+    elif before is not None:
+        output.new_logprobs = before
 
 
 class Paced:
-    """Mixed into vLLM's schedulers."""
+    """Mixed into vLLM's schedulers: what a step made is told of at the pace of the streams that run."""
 
     requests: dict[str, Any]
     running: list[Any]
@@ -99,6 +101,6 @@ class Paced:
     def update_from_output(self, *arguments: Any, **named: Any) -> Any:
         found = super().update_from_output(*arguments, **named)  # type: ignore[misc]
         seconds, now = seconds_between(len(self.running)), time.monotonic()
-        for step in found.values():  # One, as there is one server.
-            step.outputs = self._pace.due(step.outputs, self.requests, seconds, now)
+        for step in found.values():  # One: there is one server, and vLLM's statistics come with every step.
+            step.outputs = self._pace.tell(step.outputs, self.requests, seconds, now)
         return found

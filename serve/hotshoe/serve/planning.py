@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,7 @@ from hotshoe.adapter.errors import HotshoeError
 from hotshoe.adapter.reference import AdapterRef, Alias, VersionNumber
 from hotshoe.registry import AdapterSummary, BaseModel, Registry
 from hotshoe.serve.config import RANKS, RESIDENT, ServeConfig
-from hotshoe.serve.lora_cpu import STOCK, SWITCH
+from hotshoe.serve.lora_cpu import is_stock
 
 LOOKED_AT = 1000
 """Adapters whose manifests are read for a plan: the first ones by name."""
@@ -185,7 +184,7 @@ def _chosen(
 
 def _slots(config: ServeConfig, adapters: int, base_config: Mapping[str, Any]) -> int:
     """One too few makes adapters take turns."""
-    ours = is_cpu_build() and os.environ.get(SWITCH) != STOCK
+    ours = is_cpu_build() and not is_stock()
     if ours and not any("experts" in key for key in base_config):
         return config.sequences  # There a slot is a reference (see lora_cpu): as many as could ever be used.
     return 16 if adapters > config.slots else config.slots

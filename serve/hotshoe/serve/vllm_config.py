@@ -16,6 +16,7 @@ from hotshoe.adapter.manifest import Base
 from hotshoe.registry.inspect import SERVED_TARGETS
 from hotshoe.serve.config import RANKS, SILENCE_SECONDS
 from hotshoe.serve.following import SERVER
+from hotshoe.serve.lora_cpu import is_stock
 
 STEP_TOKENS = 512
 
@@ -114,7 +115,7 @@ def _variables(threads: int, log_file: Path | None) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         # vLLM's own binding takes whole cores; the server and the engine share them.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_COMPUTE_NANS_IN_LOGITS": "1",  # See overflow.py.
+        "VLLM_COMPUTE_NANS_IN_LOGITS": "0" if is_stock() else "1",  # See overflow.py.
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR" if log_file is None else "INFO",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import AsyncGenerator, Iterator
@@ -200,7 +199,7 @@ class VllmEngine:
         with _translated():
             await self._core.call("hotshoe_leave_interrupts_to_server")
             (operators,) = await self._core.call("hotshoe_operators")
-        stock = not current_platform.is_cpu() or os.environ.get(lora_cpu.SWITCH) == lora_cpu.STOCK
+        stock = not current_platform.is_cpu() or lora_cpu.is_stock()
         if not stock and operators != [lora_cpu.OPERATORS]:
             # vLLM logs that a plugin failed and goes on without it.
             raise EngineUnavailable(

@@ -17,6 +17,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
 from hotshoe.serve.following import FollowingServer
+from hotshoe.serve.lora_cpu import is_stock
 from hotshoe.serve.prespawn import Prespawned
 from hotshoe.serve.vllm_config import VllmConfig, environment
 
@@ -76,8 +77,9 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
             ).create_engine_config()
         except (ValueError, OSError) as error:
             raise _refused(config, error) from error
-        planning_ahead = bool(vllm_config.scheduler_config.async_scheduling)
-        vllm_config.scheduler_config.scheduler_cls = SCHEDULERS[planning_ahead]
+        if not is_stock():
+            planning_ahead = bool(vllm_config.scheduler_config.async_scheduling)
+            vllm_config.scheduler_config.scheduler_cls = SCHEDULERS[planning_ahead]
         # Not by a plugin: vLLM loads those after a handshake, for which an orphan waits five minutes.
         vllm_config.additional_config = FollowingServer()
         try:

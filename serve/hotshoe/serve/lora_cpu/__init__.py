@@ -5,22 +5,27 @@ with it: such a row is answered with the *last* slot's adapter (vllm#48421, #496
 adapter's weights once per token. This package replaces those operators and adds a guard against what
 vLLM loads in silence and against KV blocks that still hold another request's NaN.
 
-vLLM calls `register` in each of its processes. On other platforms it does nothing. HOTSHOE_LORA_CPU=stock
-leaves vLLM as it is, for comparing the two.
+vLLM calls `register` in each of its processes. On other platforms it does nothing. HOTSHOE_VLLM=stock leaves
+vLLM as it is, here and in its schedulers (vllm_start.py), for comparing the two.
 """
 
 from __future__ import annotations
 
 import os
 
-SWITCH = "HOTSHOE_LORA_CPU"
+SWITCH = "HOTSHOE_VLLM"
 STOCK = "stock"
 OPERATORS = "SegmentedPunica"
 
 
+def is_stock() -> bool:
+    """Whether vLLM is to be left as it is."""
+    return os.environ.get(SWITCH) == STOCK
+
+
 def register() -> None:
     """Install the replacement into this process's vLLM; calling it again changes nothing."""
-    if os.environ.get(SWITCH) == STOCK:
+    if is_stock():
         return
     from vllm.platforms import current_platform
 
