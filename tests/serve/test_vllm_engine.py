@@ -23,10 +23,9 @@ from support.processes import command
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, InvalidConfig, Unservable
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve import lora_cpu
-from hotshoe.serve.engine import EngineChunk
 from hotshoe.serve.gathering import Gathering
 from hotshoe.serve.vllm_config import VllmConfig, environment
-from hotshoe.wire.values import FinishReason, Sampling
+from hotshoe.wire.values import Sampling
 
 if TYPE_CHECKING:
     from hotshoe.serve.vllm_engine import VllmEngine
@@ -127,31 +126,6 @@ async def test_an_overflowing_adapter_beside_others_changes_only_its_own_answers
     assert [type(mixed[0]), type(mixed[3])] == [Unservable] * 2
     for adapter in (good, poison):
         await tiny_engine.remove(adapter)
-
-
-@pytest.mark.parametrize("logprobs", [None, 2])
-async def test_many_streams_bundle_their_tokens_and_say_what_one_alone_says(
-    tiny_engine: VllmEngine, logprobs: int | None
-) -> None:
-    sampling = Sampling(temperature=0, max_tokens=40, ignore_eos=True, logprobs=logprobs)
-    alone = await chunks(tiny_engine, PROMPTS[0], sampling=sampling)
-    crowd = await asyncio.gather(*(chunks(tiny_engine, PROMPTS[0], sampling=sampling) for _ in range(24)))
-
-    def whole(answer: list[EngineChunk]) -> tuple[str, list[int], list[int]]:
-        told = [each.token_id for chunk in answer for each in chunk.logprobs]
-        return "".join(each.text for each in answer), [i for each in answer for i in each.token_ids], told
-
-    assert all(whole(answer) == whole(alone) for answer in crowd)
-    assert all(answer[-1].finish_reason == FinishReason.LENGTH for answer in crowd)
-    assert sum(map(len, crowd)) < 24 * len(alone)
-    assert all(len(each.logprobs) == (len(each.token_ids) if logprobs else 0) for each in crowd[0])
-
-
-async def test_a_crowd_stops_at_its_words(tiny_engine: VllmEngine) -> None:
-    (plain,) = await _texts(tiny_engine, 1, Sampling(temperature=0, max_tokens=40, ignore_eos=True))
-    word = plain[len(plain) // 2 :][:3]
-    sampling = Sampling(temperature=0, max_tokens=40, ignore_eos=True, stop=(word,))
-    assert await _texts(tiny_engine, 24, sampling) == [plain[: plain.index(word)]] * 24
 
 
 async def test_an_adapter_that_leaves_while_its_request_waits_to_enter_kills_nobody(
@@ -379,12 +353,6 @@ def test_a_slot_has_the_next_rank_that_vllm_knows(tmp_path: Path) -> None:
     }
 
     assert ranks == {1: 1, 2: 8, 17: 32}
-
-
-async def _texts(engine: VllmEngine, answers: int, sampling: Sampling) -> list[str]:
-    """The same question so many times at once."""
-    found = await asyncio.gather(*(chunks(engine, PROMPTS[0], sampling=sampling) for _ in range(answers)))
-    return ["".join(chunk.text for chunk in answer) for answer in found]
 
 
 async def _all(engine: VllmEngine, prompts: list[str]) -> list[tuple[int, ...]]:

@@ -6,7 +6,8 @@ adapter's weights once per token. This package replaces those operators and adds
 vLLM loads in silence and against KV blocks that still hold another request's NaN.
 
 vLLM calls `register` in each of its processes. On other platforms it does nothing. HOTSHOE_VLLM=stock leaves
-vLLM as it is, here and in its schedulers (vllm_start.py), for comparing the two.
+vLLM as it is, here and in its schedulers (vllm_start.py), for comparing the two: without structures, without
+what ends an answer that overflows. No server of tenants runs so.
 """
 
 from __future__ import annotations
