@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +14,7 @@ LONG_RUN = 24
 """Rows from which on one product of matrices is faster than the kernel; measured at rank 16, hidden 576."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Consecutive rows, `start` to `stop`, that use one slot."""
 
     slot: int
@@ -31,7 +29,7 @@ class Scattered:
     slots: each once. rows: row numbers. starts: where each slot's rows begin in `rows`, and the end.
     """
 
-    slots: tuple[int, ...]
+    slots: Ints
     rows: Ints
     starts: Ints
 
@@ -58,26 +56,29 @@ def make_plan(adapter_ids: Sequence[int], slot_of: Mapping[int, int]) -> Plan:
     adapter_ids: per row, the adapter's id or 0 for none. slot_of: id -> slot of every active adapter.
     A row whose id has no slot is an error (KeyError): the base must never answer for it in silence.
     """
-    runs: list[Run] = []
-    start = 0
-    for adapter_id, rows in itertools.groupby(adapter_ids):
-        stop = start + sum(1 for _ in rows)
-        if adapter_id > 0:
-            runs.append(Run(slot_of[adapter_id], start, stop))
-        start = stop
-    long = tuple(run for run in runs if run.stop - run.start >= LONG_RUN)
-    short = [run for run in runs if run.stop - run.start < LONG_RUN]
-    return Plan(tuple(runs), long, _scattered(short)) if runs else NOTHING
+    if not any(adapter_ids):
+        return NOTHING
+    # In arrays: everybody's step waits for this, and a loop over its rows takes several times as long.
+    ids = np.array(adapter_ids)
+    starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))
+    stops = np.append(starts[1:], len(ids))
+    taken = ids[starts] > 0
+    starts, stops = starts[taken], stops[taken]
+    slots = [slot_of[each] for each in ids[starts].tolist()]
+    runs = tuple(map(Run, slots, starts.tolist(), stops.tolist()))
+    lengths = stops - starts
+    short = lengths < LONG_RUN
+    if not short.any():
+        return Plan(runs, runs, None)
+    long = () if short.all() else tuple(run for run in runs if run.stop - run.start >= LONG_RUN)
+    return Plan(runs, long, _scattered(np.array(slots)[short], starts[short], lengths[short]))
 
 
-def _scattered(runs: Sequence[Run]) -> Scattered | None:
-    rows_of: dict[int, list[int]] = {}
-    for run in runs:
-        rows_of.setdefault(run.slot, []).extend(range(run.start, run.stop))
-    if not rows_of:
-        return None
-    return Scattered(
-        slots=tuple(rows_of),
-        rows=np.array([row for rows in rows_of.values() for row in rows], dtype=np.int64),
-        starts=np.cumsum([0, *(len(rows) for rows in rows_of.values())], dtype=np.int64),
-    )
+def _scattered(slots: Ints, starts: Ints, lengths: Ints) -> Scattered:
+    """Of runs: their slots, where they start and how long they are."""
+    order = np.argsort(slots, kind="stable")
+    slots, starts, lengths = slots[order], starts[order], lengths[order]
+    ends = np.cumsum(lengths)
+    rows = np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
+    first = np.flatnonzero(np.concatenate(([True], slots[1:] != slots[:-1])))
+    return Scattered(slots[first], rows, np.append((ends - lengths)[first], ends[-1]))

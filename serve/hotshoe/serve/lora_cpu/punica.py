@@ -20,8 +20,7 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         self, max_num_batched_tokens: int, max_batches: int, device: torch.device | str, **kwargs: Any
     ) -> None:
         super().__init__(max_num_batched_tokens, max_batches, device)
-        self._tokens: Plan = NOTHING
-        self._answers: Plan = NOTHING
+        self._plan: Plan = NOTHING
 
     def update_metadata(
         self,
@@ -31,11 +30,12 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         vocab_size: int,
         **kwargs: Any,
     ) -> None:
-        """Plan the step: `mapping` names the adapter of each token and of each sampled position."""
-        super().update_metadata(mapping, lora_index_to_id, max_loras, vocab_size, **kwargs)
+        """Plan the step: `mapping` names the adapter of each token.
+
+        What vLLM's own works out here, in a dozen tensors, only layers read that a server never wraps.
+        """
         slot_of = {adapter_id: slot for slot, adapter_id in enumerate(lora_index_to_id) if adapter_id}
-        self._tokens = make_plan(mapping.index_mapping, slot_of)
-        self._answers = make_plan(mapping.prompt_mapping, slot_of)
+        self._plan = make_plan(mapping.index_mapping, slot_of)
 
     def add_lora_linear(
         self,
@@ -50,7 +50,7 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
         **kwargs: Any,
     ) -> None:
         """y [tokens, sum of output_slices] += the adapters' part for x [tokens, inputs], in place."""
-        plan = self._tokens
+        plan = self._plan
         if not isinstance(lora_a_stacked, LayerSlots):
             pieces = y.split_with_sizes(output_slices, -1)
             for piece, a, b in zip(pieces, lora_a_stacked, lora_b_stacked, strict=True):
@@ -67,32 +67,11 @@ class SegmentedPunica(PunicaWrapperBase):  # type: ignore[misc]  # vLLM ships no
             if weights is not None:
                 add_run(y[run.start : run.stop], x[run.start : run.stop], weights, output_slices)
 
-    def add_lora_logits(
-        self,
-        y: torch.Tensor,
-        x: torch.Tensor,
-        lora_a_stacked: torch.Tensor,
-        lora_b_stacked: torch.Tensor,
-        scale: float,
-        *,
-        buffer: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """y [answers, vocabulary] += the adapters' part for x [answers, hidden], in place."""
-        width = min(y.shape[-1], lora_b_stacked.shape[2])
-        _add_stacked(self._answers, y[:, :width], x, lora_a_stacked, lora_b_stacked)
+    def add_lora_logits(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("the head is not among SERVED_TARGETS, so it is never wrapped")
 
-    def add_lora_embedding(
-        self,
-        y: torch.Tensor,
-        x: torch.Tensor,
-        lora_b_stacked: torch.Tensor,
-        add_inputs: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        """y [tokens, hidden] += x [tokens, rank] B^T; x is what vLLM looked up in each slot's A."""
-        for run in self._tokens.runs:
-            y[run.start : run.stop].addmm_(x[run.start : run.stop], lora_b_stacked[run.slot, 0].t())
+    def add_lora_embedding(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("embeddings are not among SERVED_TARGETS, so they are never wrapped")
 
     def add_shrink(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError("only vLLM's fully sharded LoRA layers call this; CPUs don't use them")

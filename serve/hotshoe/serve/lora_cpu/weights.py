@@ -86,6 +86,7 @@ class LayerSlots(tuple[torch.Tensor, ...]):
     """
 
     slots: list[LayerWeights | None]
+    _where: Ints  # [3, slots, slices], see `LayerWeights`.
     _edges: Ints
     _addresses: tuple[Scattered | None, Addresses | None]
 
@@ -94,6 +95,7 @@ class LayerSlots(tuple[torch.Tensor, ...]):
         """Give a vLLM linear layer its slots: `set_lora` and `reset_lora` then move references only."""
         made = cls(_shape_only(each, count) for each in layer.lora_a_stacked)
         made.slots = [None] * count
+        made._where = np.zeros((3, count, len(layer.output_slices)), dtype=np.int64)
         made._edges = np.cumsum([0, *layer.output_slices], dtype=np.int64)
         made._addresses = (None, None)
         layer.lora_a_stacked = made
@@ -103,6 +105,7 @@ class LayerSlots(tuple[torch.Tensor, ...]):
 
     def set(self, slot: int, weights: LayerWeights | None, _: Any = None) -> None:
         self.slots[slot] = weights
+        self._where[:, slot] = 0 if weights is None else weights.where
         self._addresses = (None, None)
 
     def reset(self, slot: int) -> None:
@@ -117,15 +120,9 @@ class LayerSlots(tuple[torch.Tensor, ...]):
             self._addresses = (scattered, self._look_up(scattered.slots))
         return self._addresses[1]
 
-    def _look_up(self, slots: Sequence[int]) -> Addresses | None:
-        if not any(self.slots[slot] for slot in slots):
-            return None
-        table = np.zeros((3, len(slots), len(self._edges) - 1), dtype=np.int64)
-        for row, slot in enumerate(slots):
-            if (weights := self.slots[slot]) is not None:
-                table[:, row] = weights.where
-        a, b, ranks = table
-        return Addresses(a, b, ranks, self._edges)
+    def _look_up(self, slots: Ints) -> Addresses | None:
+        a, b, ranks = np.take(self._where, slots, axis=1)
+        return Addresses(a, b, ranks, self._edges) if ranks.any() else None
 
 
 def _shape_only(stacked: torch.Tensor, count: int) -> torch.Tensor:
