@@ -18,7 +18,7 @@ from support.adapters import SUPPORT
 from hotshoe.adapter.errors import RegistryUnavailable, Tampered
 from hotshoe.adapter.manifest import Base, FileEntry, Manifest
 from hotshoe.adapter.version import Version
-from hotshoe.registry.cache import Cache
+from hotshoe.registry.cache import SLACK, Cache
 
 Fill = Callable[[Path], Manifest]
 
@@ -34,6 +34,10 @@ def content(seed: int, size: int = 1000) -> tuple[Version, Fill]:
         return manifest
 
     return Version(SUPPORT, seed, f"{seed:040x}", manifest.sha256), fill
+
+
+def _on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def never(folder: Path) -> Manifest:
@@ -163,6 +167,19 @@ def test_over_the_limit_the_longest_unused_goes_first(tmp_path: Path) -> None:
     roomy.release(oldest)
     Cache(tmp_path, max_bytes=25_000).hold(*content(4, 10_000))
     assert [seed for seed in folders if folders[seed].exists()] == [1]
+
+
+def test_only_as_much_comes_over_the_limit_as_is_not_worth_a_look(tmp_path: Path) -> None:
+    size = _on_disk(Cache(tmp_path / "one").hold(*content(1)))
+    limit = 120 * size
+    cache = Cache(tmp_path / "many", max_bytes=limit, grace_seconds=0)
+    most = 0
+    for seed in range(200):
+        version, fill = content(seed)
+        cache.hold(version, fill)
+        cache.release(version)
+        most = max(most, _on_disk(tmp_path / "many" / "versions"))
+    assert limit < most <= limit * (1 + SLACK) + size
 
 
 def test_a_version_is_measured_once_however_many_come_after_it(

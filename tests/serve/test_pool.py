@@ -18,6 +18,7 @@ from hotshoe.adapter.errors import (
     Unservable,
 )
 from hotshoe.adapter.version import Version
+from hotshoe.serve.fetching import KEPT
 from hotshoe.serve.pool import AdapterPool
 
 A, B, C, D = (version(name) for name in "abcd")
@@ -30,14 +31,14 @@ async def test_a_version_is_loaded_once_and_stays() -> None:
         async with pool.lease(A) as second:
             assert second.load_ms == 0
         assert first.adapter == second.adapter
-        assert (len(engine.added), shelves.taken[A]) == (1, 2)  # To weigh it, and to load it.
+        assert (len(engine.added), shelves.taken[A]) == (1, 1)
         assert pool.resident() == [A]
 
 
 async def test_many_at_once_share_one_load() -> None:
     async with make() as (pool, engine, shelves, _):
         assert len(set(await asyncio.gather(*(use(pool, A) for _ in range(50))))) == 1
-        assert (len(engine.added), shelves.taken[A]) == (1, 2)  # To weigh it, and to load it.
+        assert (len(engine.added), shelves.taken[A]) == (1, 1)
 
 
 async def test_who_joins_a_load_that_fails_fails_with_it() -> None:
@@ -246,14 +247,24 @@ async def test_fetching_brings_the_files_once_and_touches_no_engine() -> None:
         shelves.gate.set()
         await asyncio.gather(*fetches[1:])
         assert (shelves.taken[A], engine.added, pool.resident()) == (1, [], [])
-        assert not shelves.still_out()
+
+
+async def test_what_was_fetched_is_taken_once_for_the_load_too_and_only_the_last_are_kept() -> None:
+    async with make(capacity=20) as (pool, _, shelves, _):
+        versions = [version(f"fetched{number}") for number in range(KEPT + 3)]
+        for each in versions:
+            await pool.fetch(each)
+        assert len(shelves.still_out()) == KEPT
+        for each in versions:
+            await use(pool, each)
+        assert [shelves.taken[each] for each in versions] == [2, 2, 2] + [1] * KEPT
 
 
 async def test_what_is_loaded_is_not_fetched() -> None:
     async with make() as (pool, _, shelves, _):
         await use(pool, A)
         await pool.fetch(A)
-        assert shelves.taken[A] == 2
+        assert shelves.taken[A] == 1
 
 
 async def test_a_fetch_that_finds_a_bad_version_is_remembered() -> None:

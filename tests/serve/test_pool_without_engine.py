@@ -9,13 +9,15 @@ from support.pools import make, use
 from support.recorder import names, until_idle, version
 
 from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable
+from hotshoe.serve.fetching import KEPT
 
 A, B = version("a"), version("b")
 
 
 async def test_a_folder_that_comes_after_the_engine_died_is_given_back() -> None:
     async with make() as (pool, _, shelves, _):
-        await pool.fetch(A)
+        for each in (A, *(version(f"later{number}") for number in range(KEPT))):  # So that A is not kept.
+            await pool.fetch(each)
         shelves.gate.clear()
         waiting = asyncio.create_task(use(pool, A))
         await until_idle()
@@ -25,7 +27,7 @@ async def test_a_folder_that_comes_after_the_engine_died_is_given_back() -> None
         assert shelves.taken[A] == 2
         shelves.gate.set()
         await until_idle()
-        assert not shelves.still_out()
+        assert A not in shelves.still_out()
 
 
 async def test_an_adapter_that_the_next_engine_does_not_know_is_no_fault_of_the_adapters() -> None:

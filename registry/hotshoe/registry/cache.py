@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -36,6 +37,10 @@ DEFAULT_MAX_BYTES = 20 << 30
 GRACE_SECONDS = 600.0
 """What a dead holder leased is kept this long, so that it is still there when it starts again."""
 
+SLACK = 0.01
+"""Of the limit: this much may come before it is looked whether something must go. Looking takes as long as
+there are versions here."""
+
 _POLL_SECONDS = 0.005
 _STALE_SECONDS = 3600
 
@@ -45,7 +50,7 @@ log = logging.getLogger(__name__)
 class Cache:
     """Folders under `root`, shared by any number of processes.
 
-    max_bytes: what nobody leases goes, longest unused first, when there is more than this.
+    max_bytes: what nobody leases goes, longest unused first, when there is more than this (see SLACK).
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Cache:
         self._sizes: dict[str, int] = {}
         self._held: dict[str, tuple[FileLock, int]] = {}
         self._holding = threading.Lock()
+        self._unlooked = math.inf  # Bytes brought since it was looked; nobody knows what was here before.
 
     def hold(self, version: Version, fill: Callable[[Path], Manifest]) -> Path:
         """The version's folder, which stays until as many `release` as `hold`, or `close`.
@@ -71,9 +77,11 @@ class Cache:
         """
         with self._on_disk(f"{version} cannot be kept in the cache {self._root}"):
             folder, brought = self._held_folder(version, fill)
-        if brought:
+        self._unlooked += brought
+        if brought and self._unlooked > SLACK * self._max_bytes:
             try:
                 self.evict()
+                self._unlooked = 0
             except OSError:
                 # The version is here all the same, and the next one that comes tries again.
                 log.warning("the cache %s cannot be cleared of what is old", self._root, exc_info=True)
@@ -134,16 +142,16 @@ class Cache:
             freed += sizes[folder.name] if self._take_away(folder) else 0
         return freed
 
-    def _held_folder(self, version: Version, fill: Callable[[Path], Manifest]) -> tuple[Path, bool]:
-        """See `hold`; and was it brought now?"""
+    def _held_folder(self, version: Version, fill: Callable[[Path], Manifest]) -> tuple[Path, int]:
+        """See `hold`; and how many bytes were brought for it now."""
         # The lease comes first: what is leased is not evicted, so what is found there stays there.
         self._lease(version)
         try:
             with self._turn(version.manifest_sha256):
-                folder = self._find(version)
-                brought = folder is None
+                folder, brought = self._find(version), 0
                 if folder is None:
                     folder = self._bring(version, fill)
+                    brought = self._sizes[version.manifest_sha256] = _size(folder)
         except BaseException:
             self.release(version)
             raise
@@ -170,7 +178,6 @@ class Cache:
             self._verify(version, draft)
             draft.rename(folder)
             self._verified[folder] = self._verified.pop(draft)
-            self._sizes.pop(version.manifest_sha256, None)  # It may be of one that was cut short.
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from hotshoe.serve.failures import Failures
 log = logging.getLogger(__name__)
 
 FETCHES_AT_ONCE = 8
+
+KEPT = 8
+"""Of the versions that were brought, the last are held until they are taken: the load that follows need not
+look for its files once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,12 @@ class Fetcher:
         self._failures = failures
         self._threads = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="adapters")
         self._under_way: dict[str, asyncio.Task[int]] = {}
+        self._kept: OrderedDict[str, tuple[Version, Taken]] = OrderedDict()
 
     async def take(self, version: Version) -> Taken:
         """The version, verified, until it is given back; cancelled, nothing is to give back."""
+        if kept := self._kept.pop(version.engine_name, None):
+            return kept[1]
         taking = self._threads.submit(self._source.take, version)
         try:
             return await asyncio.wrap_future(taking)
@@ -83,21 +91,30 @@ class Fetcher:
         return frozenset(self._under_way)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, and give back what is kept."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        while self._kept:
+            await self._let_go()
         self._threads.shutdown(wait=False)
 
     async def _bring(self, version: Version) -> int:
         try:
             with self._failures.watching(version):
                 taken = await self.take(version)
-            await self.give_back(version)
+            self._kept[version.engine_name] = version, taken
+            if len(self._kept) > KEPT:
+                await self._let_go()
             return taken.size
         finally:
             del self._under_way[version.engine_name]
+
+    async def _let_go(self) -> None:
+        """Give back what was kept longest."""
+        _, (version, _) = self._kept.popitem(last=False)
+        await self.give_back(version)
 
     def _give_back(self, version: Version) -> None:
         try:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 
 from hotshoe.adapter.errors import BaseMismatch, Unservable
 from hotshoe.adapter.manifest import Manifest
 from hotshoe.adapter.version import Version
 from hotshoe.registry import Registry
-from hotshoe.registry.inspect import WEIGHTS_FILE, inspect
-from hotshoe.registry.inspect.header import read_header
+from hotshoe.registry.inspect import inspect
 from hotshoe.serve.engine import EngineFacts
 from hotshoe.serve.fetching import Taken
 
@@ -81,10 +79,10 @@ class Shelf:
         """The size of a version that may be served."""
         # Once more: whoever may write to the registry need not have come through our publish.
         shapes = self._facts.base_config or None
-        inspect(folder, shapes, max_rank=self._facts.max_rank).raise_for_errors()
+        found = inspect(folder, shapes, max_rank=self._facts.max_rank)
+        found.raise_for_errors()
         # Stored in half the precision it may be, but the engine keeps everything in its own.
-        numbers = sum(math.prod(each.shape) for each in read_header(folder / WEIGHTS_FILE).tensors)
-        size = numbers * self._facts.number_bytes
+        size = found.numbers * self._facts.number_bytes
         if len(self._sizes) >= REMEMBERED:
             self._sizes.clear()
         self._sizes[version.manifest_sha256] = size

@@ -37,13 +37,15 @@ class Inspection:
     """All findings about a folder, and the facts that a manifest records.
 
     rank: the largest rank of any module. alpha: the config's `lora_alpha`. targets: the last name of each
-    module touched, sorted. Where the errors left no fact to take, they are 0, 0.0 and ().
+    module touched, sorted. numbers: in all weights. Where the errors left no fact to take, they are 0, 0.0
+    and ().
     """
 
     findings: tuple[Finding, ...] = ()
     rank: int = 0
     alpha: float = 0.0
     targets: tuple[str, ...] = ()
+    numbers: int = 0
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,7 @@ def inspect(
         rank=max((pair.rank for pair in pairs), default=0),
         alpha=config.alpha if config else 0.0,
         targets=tuple(sorted({pair.target for pair in pairs})),
+        numbers=sum(prod(tensor.shape) for tensor in header.tensors) if header else 0,
     )
 
 
