@@ -19,7 +19,7 @@ from hotshoe.adapter.reference import AdapterName, AdapterRef
 from hotshoe.client import AsyncClient
 from hotshoe.registry import BaseModel, Registry, open_registry
 
-ROUNDS = 10
+ROUNDS = 8
 SLOTS, RESIDENT, WARM = 2, 8, 12
 FROM_MEMORY, FROM_DISK = 4, 10
 """How many adapters ago one was used last: out of its slot since, or out of memory."""

@@ -25,7 +25,7 @@ from hotshoe.client import AsyncClient
 from hotshoe.client.retry import NEVER
 from hotshoe.serve.tenants import key_hash
 
-ROUNDS = 4
+ROUNDS = 3
 SEQUENCES, FLOOD = 16, 64
 SEATED = SEQUENCES - 1
 """What one tenant may have running: a place in the step is kept for whoever comes next."""

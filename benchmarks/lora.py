@@ -13,7 +13,7 @@ from benchmarks import isolation, lora_tax, models, prefill
 from benchmarks.engines import Loaded, add, vllm_engine
 from benchmarks.harness import Group
 
-ROUNDS = 5
+ROUNDS = 3
 ADAPTERS = 8
 
 

@@ -28,7 +28,7 @@ from hotshoe.serve.shelf import Shelf
 from hotshoe.serve.telemetry import telemetry
 from hotshoe.wire.values import Delta, GenerateRequest, Sampling, Tokens
 
-ROUNDS = 15
+ROUNDS = 9
 REQUESTS, LONG = 300, 33
 STREAMS, WAVES, PROMPT_TOKENS, ANSWER_TOKENS = 64, 4, 16, 32
 NAME = AdapterName("bench", "one")
