@@ -182,6 +182,17 @@ def test_only_as_much_comes_over_the_limit_as_is_not_worth_a_look(tmp_path: Path
     assert limit < most <= limit * (1 + SLACK) + size
 
 
+def test_what_was_over_the_limit_while_it_was_held_goes_with_the_next_that_comes(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_bytes=1_000_000, grace_seconds=0)
+    versions = [content(seed, 600_000) for seed in range(3)]
+    folders = [cache.hold(*each) for each in versions]
+    for version, _ in versions:
+        cache.release(version)
+    assert all(folder.exists() for folder in folders)
+    cache.hold(*content(9, 1_000))
+    assert sum(folder.exists() for folder in folders) == 1
+
+
 def test_a_version_is_measured_once_however_many_come_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

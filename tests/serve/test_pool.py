@@ -18,7 +18,6 @@ from hotshoe.adapter.errors import (
     Unservable,
 )
 from hotshoe.adapter.version import Version
-from hotshoe.serve.fetching import KEPT
 from hotshoe.serve.pool import AdapterPool
 
 A, B, C, D = (version(name) for name in "abcd")
@@ -249,15 +248,17 @@ async def test_fetching_brings_the_files_once_and_touches_no_engine() -> None:
         assert (shelves.taken[A], engine.added, pool.resident()) == (1, [], [])
 
 
-async def test_what_was_fetched_is_taken_once_for_the_load_too_and_only_the_last_are_kept() -> None:
-    async with make(capacity=20) as (pool, _, shelves, _):
-        versions = [version(f"fetched{number}") for number in range(KEPT + 3)]
-        for each in versions:
+async def test_what_was_fetched_is_kept_for_the_load_that_follows_but_not_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hotshoe.serve.fetching.KEPT_SECONDS", 0.05)
+    async with make() as (pool, _, shelves, _):
+        for each in (A, B):
             await pool.fetch(each)
-        assert len(shelves.still_out()) == KEPT
-        for each in versions:
-            await use(pool, each)
-        assert [shelves.taken[each] for each in versions] == [2, 2, 2] + [1] * KEPT
+        await use(pool, A)
+        await eventually(lambda: shelves.still_out() == {A})
+        await use(pool, B)
+        assert (shelves.taken[A], shelves.taken[B]) == (1, 2)
 
 
 async def test_what_is_loaded_is_not_fetched() -> None:

@@ -339,7 +339,6 @@ def test_the_environment_is_as_before_once_the_engine_is_up(
         ({"slots": 8, "cached_adapters": 4}, "cached_adapters"),
         ({"max_sequences": 64, "step_tokens": 32}, "step_tokens"),
         ({"context_tokens": 1}, "context_tokens"),
-        ({"targets": ()}, "targets"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path, changes: dict[str, int], names: str) -> None:

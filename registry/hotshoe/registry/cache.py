@@ -38,8 +38,8 @@ GRACE_SECONDS = 600.0
 """What a dead holder leased is kept this long, so that it is still there when it starts again."""
 
 SLACK = 0.01
-"""Of the limit: this much may come before it is looked whether something must go. Looking takes as long as
-there are versions here."""
+"""Of the limit: so much may each process bring before it looks whether something must go. Looking takes
+longer the more versions are here."""
 
 _POLL_SECONDS = 0.005
 _STALE_SECONDS = 3600
@@ -66,7 +66,8 @@ class Cache:
         self._sizes: dict[str, int] = {}
         self._held: dict[str, tuple[FileLock, int]] = {}
         self._holding = threading.Lock()
-        self._unlooked = math.inf  # Bytes brought since it was looked; nobody knows what was here before.
+        # Bytes brought since all that is here was found to be within the limit.
+        self._unlooked = math.inf
 
     def hold(self, version: Version, fill: Callable[[Path], Manifest]) -> Path:
         """The version's folder, which stays until as many `release` as `hold`, or `close`.
@@ -81,7 +82,6 @@ class Cache:
         if brought and self._unlooked > SLACK * self._max_bytes:
             try:
                 self.evict()
-                self._unlooked = 0
             except OSError:
                 # The version is here all the same, and the next one that comes tries again.
                 log.warning("the cache %s cannot be cleared of what is old", self._root, exc_info=True)
@@ -110,13 +110,16 @@ class Cache:
         the bytes freed."""
         with file_lock(self._root / "evict.lock"):
             self._sweep_drafts()
-            # Measured once each: this is called for every version that comes, however many are here.
+            # Measured once each: this is called again and again, however many are here.
             here = os.listdir(self._root / "versions")
             sizes = {digest: self._sizes.get(digest) or _size(self._version(digest)) for digest in here}
             self._sizes = sizes.copy()
             away = {folder: _size(folder) for folder in (self._root / "quarantine").iterdir()}
             over = sum(sizes.values()) + sum(away.values()) - self._max_bytes
-            return self._free(over, sizes, away) if over > 0 else 0
+            freed = self._free(over, sizes, away) if over > 0 else 0
+            # What is held may be let go at any time; until then every version that comes looks again.
+            self._unlooked = 0 if freed >= over else math.inf
+            return freed
 
     def close(self) -> None:
         """Release everything that this cache holds."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ log = logging.getLogger(__name__)
 
 FETCHES_AT_ONCE = 8
 
-KEPT = 8
-"""Of the versions that were brought, the last are held until they are taken: the load that follows need not
-look for its files once more."""
+KEPT_SECONDS = 10.0
+"""What was brought is held for so long, so that the load that follows need not look for its files once more.
+No longer: nobody looks whether they are still what they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,15 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """until: ends the keeping."""
+
+    version: Version
+    taken: Taken
+    until: asyncio.TimerHandle
+
+
 class Fetcher:
     """A source for an event loop. All methods belong to that loop."""
 
@@ -54,12 +62,13 @@ class Fetcher:
         self._failures = failures
         self._threads = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="adapters")
         self._under_way: dict[str, asyncio.Task[int]] = {}
-        self._kept: OrderedDict[str, tuple[Version, Taken]] = OrderedDict()
+        self._kept: dict[str, _Kept] = {}
 
     async def take(self, version: Version) -> Taken:
         """The version, verified, until it is given back; cancelled, nothing is to give back."""
         if kept := self._kept.pop(version.engine_name, None):
-            return kept[1]
+            kept.until.cancel()
+            return kept.taken
         taking = self._threads.submit(self._source.take, version)
         try:
             return await asyncio.wrap_future(taking)
@@ -96,25 +105,25 @@ class Fetcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while self._kept:
-            await self._let_go()
+        for kept in list(self._kept.values()):
+            kept.until.cancel()
+            self._let_go(kept.version)
         self._threads.shutdown(wait=False)
 
     async def _bring(self, version: Version) -> int:
         try:
             with self._failures.watching(version):
                 taken = await self.take(version)
-            self._kept[version.engine_name] = version, taken
-            if len(self._kept) > KEPT:
-                await self._let_go()
+            until = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._let_go, version)
+            self._kept[version.engine_name] = _Kept(version, taken, until)
             return taken.size
         finally:
             del self._under_way[version.engine_name]
 
-    async def _let_go(self) -> None:
-        """Give back what was kept longest."""
-        _, (version, _) = self._kept.popitem(last=False)
-        await self.give_back(version)
+    def _let_go(self, version: Version) -> None:
+        """Give back what is kept."""
+        del self._kept[version.engine_name]
+        self._threads.submit(self._give_back, version)
 
     def _give_back(self, version: Version) -> None:
         try:

@@ -1,7 +1,7 @@
 """How many messages a second the tokens of all streams go out in; decided in the core, where tokens are made.
 
 A message costs the core, the server and its caller several times what a token in it costs. With few streams
-every token goes out as it comes. With many, tokens of one stream are bundled: never the first, never the
+every token goes out as it comes. With more, tokens of one stream are bundled: never the first, never the
 end, and never for longer than a reader takes for a word. docs/benchmarks.md has what that is worth.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 MESSAGES_PER_SECOND = 500.0
-"""Of all streams together. Each takes some 0.3 ms of a slow processor, from the core's record to the wire: at
-most a sixth of one goes into sending."""
+"""Of all streams together, as far as LONGEST_SECONDS allows. One takes the server some 0.3 ms of a slow
+processor, from the core's record to the wire, so that a sixth of it goes into sending."""
 
 LONGEST_SECONDS = 0.25
 """A token waits at most that long for company, and for the end of a step, however many streams there are."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from hotshoe.adapter.errors import InvalidConfig
 from hotshoe.adapter.manifest import Base
-from hotshoe.registry.inspect import SERVED_TARGETS
 from hotshoe.serve.config import RANKS, SILENCE_SECONDS
 from hotshoe.serve.following import SERVER
 from hotshoe.serve.lora_cpu import is_stock
@@ -28,7 +27,6 @@ class VllmConfig:
     folder, base: the base model on disk and who it is. slots: adapters active in one step at most.
     max_rank: the largest LoRA rank served; a slot's memory grows with it. cached_adapters: adapters
     kept in memory beside the slots; one beyond that is read from disk again when it is used.
-    targets: layer names that adapters may touch; `lm_head` and `embed_tokens` cost every step.
     kv_cache_bytes: memory for the keys and values of running and cached prompts.
     context_tokens: prompt and output together at most; None is the base's own limit, or what fits into
     the KV cache if that is less.
@@ -43,7 +41,6 @@ class VllmConfig:
     slots: int = 8
     max_rank: int = 16
     cached_adapters: int = 64
-    targets: tuple[str, ...] = tuple(sorted(SERVED_TARGETS))
     kv_cache_bytes: int = 1 << 30
     context_tokens: int | None = None
     max_sequences: int = 64
@@ -69,8 +66,6 @@ class VllmConfig:
                 f"step_tokens is {self.step_tokens}, less than max_sequences {self.max_sequences}: "
                 "each running request needs one token in a step"
             )
-        if not self.targets:
-            raise InvalidConfig("targets is empty: name the layers that adapters may touch")
 
     @property
     def slot_rank(self) -> int:

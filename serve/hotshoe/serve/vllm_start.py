@@ -16,6 +16,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
+from hotshoe.registry.inspect import SERVED_TARGETS
 from hotshoe.serve.following import FollowingServer
 from hotshoe.serve.lora_cpu import is_stock
 from hotshoe.serve.prespawn import Prespawned
@@ -68,7 +69,7 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
                 max_loras=config.slots,
                 max_lora_rank=config.slot_rank,
                 max_cpu_loras=config.cached_adapters,
-                lora_target_modules=list(config.targets),
+                lora_target_modules=sorted(SERVED_TARGETS),
                 distributed_executor_backend="uni",
                 worker_extension_cls="hotshoe.serve.structures.worker.WorkerExtension",
                 structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
