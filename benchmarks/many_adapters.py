@@ -56,8 +56,10 @@ async def measure(rounds: int) -> Group:
             )
             return await stack.enter_async_context(AsyncClient(server.target)), server.pid
 
-        narrow = await serving("--slots", str(SLOTS), "--resident", str(RESIDENT))
-        usual = await serving()
+        async with asyncio.TaskGroup() as starts:
+            of_narrow = starts.create_task(serving("--slots", str(SLOTS), "--resident", str(RESIDENT)))
+            of_usual = starts.create_task(serving())
+        narrow, usual = of_narrow.result(), of_usual.result()
         series = await in_turns(
             {
                 "one adapter": _arm(*narrow, [1.0]),

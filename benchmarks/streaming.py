@@ -20,7 +20,7 @@ from hotshoe.client import AsyncClient
 ROUNDS = 3
 STREAMS = (1, 16, 64, 256)
 PROMPT_TOKENS, ANSWER_TOKENS = 16, 32
-WAVES = {1: 12, 16: 6, 64: 3, 256: 2}
+WAVES = {1: 8, 16: 6, 64: 3, 256: 2}
 """How often a sample repeats its streams, so that small ones last long enough to be measured."""
 
 DIRECT, HOTSHOE, HTTP, GRPC = "AsyncLLM", "hotshoe", "vllm serve", "vLLM gRPC"
@@ -53,18 +53,21 @@ async def _start(stack: contextlib.AsyncExitStack, scratch: Path) -> dict[str, t
     most = max(STREAMS)
     engine = await stack.enter_async_context(vllm_engine(base, stock=True, max_sequences=most))
     asks = {DIRECT: (clients.direct(engine._llm), os.getpid())}  # type: ignore[attr-defined]
-    ours = await stack.enter_async_context(servers.hotshoe_server(base, scratch / "registry", sequences=most))
-    client = await stack.enter_async_context(AsyncClient(ours.target))
-    asks[HOTSHOE] = (clients.hotshoe(client), ours.pid)
-    # Together: they take most of a minute each.
     peers = {HTTP: (servers.vllm_http, clients.http), GRPC: (servers.vllm_grpc, clients.vllm_grpc)}
     if not servers.has_vllm_grpc():
         del peers[GRPC]
+    # Together: they take most of a minute each.
     async with asyncio.TaskGroup() as starts:
+        starting = starts.create_task(
+            stack.enter_async_context(servers.hotshoe_server(base, scratch / "registry", sequences=most))
+        )
         started = {
             name: starts.create_task(stack.enter_async_context(server(base, sequences=most)))
             for name, (server, _) in peers.items()
         }
+    ours = starting.result()
+    client = await stack.enter_async_context(AsyncClient(ours.target))
+    asks[HOTSHOE] = (clients.hotshoe(client), ours.pid)
     for name, (_, ask_of) in peers.items():
         served = started[name].result()
         asks[name] = (await stack.enter_async_context(ask_of(served.target)), served.pid)

@@ -23,7 +23,7 @@ from hotshoe.train.progress import Silent
 from hotshoe.train.quiet import quiet
 from hotshoe.train.run import train
 
-ROUNDS = 3
+ROUNDS = 2
 STEPS, WARM = 8, 2
 DEFAULT_STEPS, DEFAULT_WARM = 2, 0
 BATCH_ROWS, RATE, SEED, FIRST_LAYER = 2, 1.3e-3, 1, 15

@@ -17,10 +17,11 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from hotshoe.adapter.errors import Tampered
 from hotshoe.adapter.manifest import MANIFEST_PATH, Manifest
@@ -66,6 +67,7 @@ class Cache:
         self._sizes: dict[str, int] = {}
         self._held: dict[str, tuple[FileLock, int]] = {}
         self._holding = threading.Lock()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         # Bytes brought since all that is here was found to be within the limit.
         self._unlooked = math.inf
 
@@ -258,8 +260,19 @@ class Cache:
                 if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
                     shutil.rmtree(draft, ignore_errors=True)
 
-    def _turn(self, digest: str, *, blocking: bool = True) -> FileLock:
-        return file_lock(self._root / "locks" / digest, poll_interval=_POLL_SECONDS, blocking=blocking)
+    @contextlib.contextmanager
+    def _turn(self, digest: str, *, blocking: bool = True) -> Iterator[None]:
+        """Be the only one who brings or takes away a version; TimeoutError at once if not `blocking`."""
+        with self._holding:
+            mine = self._turns.setdefault(digest, threading.Lock())
+        # Threads wait here, so that only one of them polls: a file's lock cannot be waited for.
+        if not mine.acquire(blocking=blocking):
+            raise TimeoutError(f"{digest} is being brought")
+        try:
+            with file_lock(self._root / "locks" / digest, poll_interval=_POLL_SECONDS, blocking=blocking):
+                yield
+        finally:
+            mine.release()
 
     def _version(self, digest: str) -> Path:
         return self._root / "versions" / digest
