@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,30 @@ def test_what_was_over_the_limit_while_it_was_held_goes_with_the_next_that_comes
     assert all(folder.exists() for folder in folders)
     cache.hold(*content(9, 1_000))
     assert sum(folder.exists() for folder in folders) == 1
+
+
+def test_looking_for_what_must_go_does_not_wait_for_a_version_that_another_thread_verifies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, fill = content(1)
+    folder = Cache(tmp_path).hold(version, fill)
+    verifying, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: object) -> None:
+        verifying.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr("hotshoe.registry.cache.check_folder", slow)
+    cache = Cache(tmp_path, max_bytes=1, grace_seconds=0)
+    with ThreadPoolExecutor(2) as pool:
+        holding = pool.submit(cache.hold, version, never)
+        assert verifying.wait(10)
+        try:
+            assert pool.submit(cache.evict).result(10) == 0
+        finally:
+            go_on.set()
+        assert holding.result(10) == folder
+    assert folder.exists()
 
 
 def test_a_version_is_measured_once_however_many_come_after_it(

@@ -246,6 +246,15 @@ async def test_fetching_brings_the_files_once_and_touches_no_engine() -> None:
         shelves.gate.set()
         await asyncio.gather(*fetches[1:])
         assert (shelves.taken[A], engine.added, pool.resident()) == (1, [], [])
+        assert shelves.still_out() == {A}  # For the load that follows; closing gives it back.
+
+
+async def test_whoever_fetches_ever_new_versions_holds_a_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hotshoe.serve.fetching.KEPT", 2)
+    async with make() as (pool, _, shelves, _):
+        for each in (A, B, C, version("d")):
+            await pool.fetch(each)
+        assert shelves.still_out() == {A, B}
 
 
 async def test_what_was_fetched_is_kept_for_the_load_that_follows_but_not_for_long(

@@ -21,6 +21,9 @@ KEPT_SECONDS = 10.0
 """What was brought is held for so long, so that the load that follows need not look for its files once more.
 No longer: nobody looks whether they are still what they were."""
 
+KEPT = 64
+"""So many at once at most: each holds a file open, and somebody may ask for ever new versions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -114,8 +117,11 @@ class Fetcher:
         try:
             with self._failures.watching(version):
                 taken = await self.take(version)
-            until = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._let_go, version)
-            self._kept[version.engine_name] = _Kept(version, taken, until)
+            if len(self._kept) < KEPT:
+                until = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._let_go, version)
+                self._kept[version.engine_name] = _Kept(version, taken, until)
+            else:
+                await self.give_back(version)
             return taken.size
         finally:
             del self._under_way[version.engine_name]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 MESSAGES_PER_SECOND = 500.0
-"""Of all streams together, as far as LONGEST_SECONDS allows. One takes the server some 0.3 ms of a slow
-processor, from the core's record to the wire, so that a sixth of it goes into sending."""
+"""Of all streams together, as far as LONGEST_SECONDS allows. One more takes the server 0.15 to 0.2 ms of a
+slow processor (reckoned from a table in docs/benchmarks.md): at most a tenth of it goes into sending."""
 
 LONGEST_SECONDS = 0.25
 """A token waits at most that long for company, and for the end of a step, however many streams there are."""

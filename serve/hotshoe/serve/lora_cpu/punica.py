@@ -103,8 +103,7 @@ def add_scattered(scattered: Scattered, y: torch.Tensor, x: torch.Tensor, slots:
 
 def _add_stacked(plan: Plan, y: torch.Tensor, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
     for run in plan.runs:
-        weights = view(a, b, run.slot, y.shape[-1])
-        add_run(y[run.start : run.stop], x[run.start : run.stop], weights, (y.shape[-1],))
+        add_run(y[run.start : run.stop], x[run.start : run.stop], view(a, b, run.slot), (y.shape[-1],))
 
 
 def _kernel_takes(tensor: torch.Tensor) -> bool:

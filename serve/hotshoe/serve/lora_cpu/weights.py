@@ -58,12 +58,12 @@ def laid_out(a: torch.Tensor, parts: Sequence[tuple[int, torch.Tensor]], slices:
     return LayerWeights(a, tuple(parts), where)
 
 
-def view(a: torch.Tensor, b: torch.Tensor, slot: int, width: int) -> LayerWeights:
+def view(a: torch.Tensor, b: torch.Tensor, slot: int) -> LayerWeights:
     """The weights of a slot that vLLM filled itself.
 
-    a: [slots, 1, rank, inputs]. b: [slots, 1, outputs, rank], of which the first `width` outputs count.
+    a: [slots, 1, rank, inputs]. b: [slots, 1, outputs, rank].
     """
-    return LayerWeights(a[slot, 0], ((0, b[slot, 0, :width].t()),), where=_NOWHERE)
+    return LayerWeights(a[slot, 0], ((0, b[slot, 0].t()),), where=_NOWHERE)
 
 
 _NOWHERE = np.zeros((3, 1), dtype=np.int64)
