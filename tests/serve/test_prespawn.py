@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -16,14 +17,15 @@ import psutil
 import pytest
 from support.processes import runs
 
-from hotshoe.serve.prespawn import CORE, Prespawned, prespawned
+from hotshoe.serve.prespawn import CORE, Prespawned, imports_hastened, prespawned
 from hotshoe.serve.vllm_config import environment
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
 def tell_of_itself(path: str) -> None:
-    told = [os.getpid(), os.environ.get("SAID_LATE"), "decimal" in sys.modules, os.environ["OMP_NUM_THREADS"]]
+    said = [os.environ.get(name) for name in ("SAID_EARLY", "SAID_LATE", "OMP_NUM_THREADS")]
+    told = [os.getpid(), *said, "decimal" in sys.modules]
     with open(path, "w") as out:
         out.write(repr(told))
 
@@ -33,7 +35,8 @@ def count(numbers: Any) -> None:
 
 
 @pytest.fixture
-def early() -> Iterator[Prespawned]:
+def early(monkeypatch: pytest.MonkeyPatch) -> Iterator[Prespawned]:
+    monkeypatch.setenv("SAID_EARLY", "yes")
     with closing(Prespawned(3, ("decimal",))) as early:
         yield early
 
@@ -54,13 +57,14 @@ def run(early: Prespawned, name: str, target: Any, *arguments: Any) -> int:
 def test_it_becomes_the_engines_process_in_the_environment_of_that_moment(
     early: Prespawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("SAID_EARLY")
     monkeypatch.setenv("SAID_LATE", "yes")
     out = tmp_path / "out"
 
     pid = run(early, CORE, tell_of_itself, str(out))
 
     assert pid == early.pid
-    assert out.read_text() == repr([early.pid, "yes", True, "5"])
+    assert out.read_text() == repr([early.pid, None, "yes", "5", True])
 
 
 def test_it_is_used_once_and_by_nobody_else(early: Prespawned, tmp_path: Path) -> None:
@@ -157,6 +161,31 @@ def test_a_server_starts_without_where_there_is_no_process_to_be_had(monkeypatch
         assert early is None
 
     assert psutil.Process().num_fds() == descriptors
+
+
+def test_what_was_imported_is_not_looked_through_for_garbage_again() -> None:
+    known = gc.get_freeze_count()
+
+    with imports_hastened():
+        kept: list[list[int]] = [[] for _ in range(1000)]
+        assert not gc.isenabled()
+
+    assert gc.isenabled()
+    assert gc.get_freeze_count() - known >= len(kept)
+
+
+def test_nothing_is_said_of_what_a_stopped_engine_left_behind() -> None:
+    script = (
+        "from multiprocessing import resource_tracker\n"
+        "from hotshoe.serve.prespawn import Prespawned\n"
+        "early = Prespawned(1, ())\n"
+        "resource_tracker.register('/left-by-a-core', 'semaphore')\n"
+        "early.close()\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_it_ends_with_its_server() -> None:

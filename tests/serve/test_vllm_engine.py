@@ -41,6 +41,8 @@ PROMPTS = (
     "hot shoe",
 )
 UNIFORM = {"seed": 70}, {"seed": 71, "targets": ("q_proj", "v_proj")}
+IMPORTING, LOADING = "hotshoe.serve.prespawn", "EngineCore"
+"""In the command of an engine's process, first the one and then the other."""
 ODD = {"seed": 72, "rank": 5, "alpha": 7}, {"seed": 73, "rank": 16, "targets": ("down_proj", "k_proj")}
 
 
@@ -283,13 +285,14 @@ def test_time_that_nobody_was_awake_for_is_no_silence() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*Context.__del__:pytest.PytestUnraisableExceptionWarning")
-async def test_a_start_that_is_called_off_leaves_no_process(tiny_base: Path) -> None:
+@pytest.mark.parametrize("called", [IMPORTING, LOADING])
+async def test_a_start_that_is_called_off_leaves_no_process(tiny_base: Path, called: str) -> None:
     from hotshoe.serve.vllm_engine import start_vllm_engine
 
     others = _processes()
     starting = asyncio.ensure_future(start_vllm_engine(VllmConfig(tiny_base, Base("tiny", "", "0" * 64))))
     async with asyncio.timeout(60):
-        while not any(_is_core(process) for process in _processes() - others):
+        while not any(called in command(process) for process in _processes() - others):
             await asyncio.sleep(0.05)
     starting.cancel()
 
@@ -382,4 +385,4 @@ def _processes() -> set[psutil.Process]:
 
 
 def _is_core(process: psutil.Process) -> bool:
-    return any(word in command(process) for word in ("EngineCore", "spawn_main"))
+    return any(word in command(process) for word in (IMPORTING, LOADING))

@@ -19,7 +19,7 @@ from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
 from hotshoe.registry.inspect import SERVED_TARGETS
 from hotshoe.serve.following import FollowingServer
 from hotshoe.serve.lora_cpu import is_stock
-from hotshoe.serve.prespawn import Prespawned
+from hotshoe.serve.prespawn import Prespawned, prespawned
 from hotshoe.serve.vllm_config import VllmConfig, environment
 
 SHUTDOWN_SECONDS = 1.0
@@ -31,7 +31,7 @@ SCHEDULERS = {False: f"{_SCHEDULER}.StepwiseScheduler", True: f"{_SCHEDULER}.Ahe
 
 async def start_llm(config: VllmConfig, sockets: Path, early: Prespawned | None) -> AsyncLLM:
     """Load the base; takes seconds to minutes. sockets: a folder in which server and core find each
-    other. early: the process to load it in, if it still waits.
+    other. early: the process to load it in, if it still waits; else one is made that imports meanwhile.
 
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
@@ -52,8 +52,15 @@ async def start_llm(config: VllmConfig, sockets: Path, early: Prespawned | None)
 
 
 def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> AsyncLLM:
+    if early is not None and early.waits:
+        return _start_in(early, config, sockets)
+    with prespawned(config.threads) as late:
+        return _start_in(late, config, sockets)
+
+
+def _start_in(process: Prespawned | None, config: VllmConfig, sockets: Path) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
-    lent = contextlib.nullcontext() if early is None else early.lent()
+    lent = contextlib.nullcontext() if process is None else process.lent()
     variables = environment(config.threads, config.log_file, sockets)
     with variables, _logs_handed_over(), _environment_read_once(), lent:
         try:
