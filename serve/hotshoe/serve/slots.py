@@ -152,6 +152,8 @@ class Slots:
     def _in_the_way(self, size: int) -> tuple[str, ...] | None:
         """What to unload, the longest unused first, so that another of `size` fits; None if it can't."""
         count, left = len(self.held), self.capacity_bytes - self.size
+        if count < self.capacity and size <= left:
+            return ()
         chosen: list[str] = []
         idle = sorted(
             (held.used_at, name)
