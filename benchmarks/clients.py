@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from benchmarks import servers
+from benchmarks.empty_grpc import MESSAGES, METHOD, REQUEST
 from benchmarks.streams import Answer
 from hotshoe.client import AsyncClient
 from hotshoe.wire.values import Delta, Sampling, Tokens
@@ -82,6 +83,21 @@ async def vllm_grpc(target: str) -> AsyncIterator[Ask]:
             async for answer in stub.Generate(request):
                 if answer.WhichOneof("response") == "chunk":
                     yield len(answer.chunk.token_ids)
+
+        yield ask
+
+
+@contextlib.asynccontextmanager
+async def empty_grpc(target: str) -> AsyncIterator[Ask]:
+    """Of a server without a model: its few messages, whatever it is asked, stand for all tokens."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(METHOD)
+
+        async def ask(prompt: Sequence[int], tokens: int) -> Answer:
+            left = tokens
+            async for _ in stub(REQUEST):
+                yield min(left, tokens // MESSAGES)
+                left -= tokens // MESSAGES
 
         yield ask
 

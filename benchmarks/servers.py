@@ -97,6 +97,16 @@ async def vllm_grpc(base: BaseModel, *, sequences: int = 64) -> AsyncIterator[Se
         yield Served(target, process.pid, spawned)
 
 
+@contextlib.asynccontextmanager
+async def empty_grpc() -> AsyncIterator[Served]:
+    """A gRPC server without a model; ready means that it printed its port."""
+    async with _running([sys.executable, "-m", "benchmarks.empty_grpc"], {}) as (process, spawned):
+        assert process.stdout is not None
+        async with asyncio.timeout(READY_SECONDS):
+            port = int(await process.stdout.readline())
+        yield Served(f"127.0.0.1:{port}", process.pid, spawned)
+
+
 def has_vllm_grpc() -> bool:
     """Whether what vLLM's gRPC needs is installed (benchmarks/requirements.txt)."""
     return importlib.util.find_spec("smg_grpc_servicer") is not None

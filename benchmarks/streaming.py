@@ -13,7 +13,19 @@ from pathlib import Path
 from benchmarks import clients, models, servers
 from benchmarks.clients import Ask
 from benchmarks.engines import prompts, vllm_engine
-from benchmarks.harness import Arm, Goal, Group, Row, Sample, Series, at_least, at_most, cpu_seconds, in_turns
+from benchmarks.harness import (
+    Arm,
+    Goal,
+    Group,
+    Row,
+    Sample,
+    Series,
+    Spread,
+    at_least,
+    at_most,
+    cpu_seconds,
+    in_turns,
+)
 from benchmarks.streams import at_once, first_token_ms, throughput
 from hotshoe.client import AsyncClient
 
@@ -23,7 +35,7 @@ PROMPT_TOKENS, ANSWER_TOKENS = 16, 32
 WAVES = {1: 8, 16: 6, 64: 3, 256: 2}
 """How often a sample repeats its streams, so that small ones last long enough to be measured."""
 
-DIRECT, HOTSHOE, HTTP, GRPC = "AsyncLLM", "hotshoe", "vllm serve", "vLLM gRPC"
+DIRECT, HOTSHOE, HTTP, GRPC, EMPTY = "AsyncLLM", "hotshoe", "vllm serve", "vLLM gRPC", "empty gRPC"
 
 
 async def measure(rounds: int) -> Group:
@@ -68,6 +80,8 @@ async def _start(stack: contextlib.AsyncExitStack, scratch: Path) -> dict[str, t
     ours = starting.result()
     client = await stack.enter_async_context(AsyncClient(ours.target))
     asks[HOTSHOE] = (clients.hotshoe(client), ours.pid)
+    empty = await stack.enter_async_context(servers.empty_grpc())
+    asks[EMPTY] = (await stack.enter_async_context(clients.empty_grpc(empty.target)), empty.pid)
     for name, (_, ask_of) in peers.items():
         served = started[name].result()
         asks[name] = (await stack.enter_async_context(ask_of(served.target)), served.pid)
@@ -114,8 +128,21 @@ def _rows(streams: int, series: Series) -> list[Row]:
     ]
     if GRPC in series.samples:
         rows.append(row("tokens/s", GRPC, at_least(1.0) if crowded else None, "throughput over"))
-    return [
-        *rows,
+    rows += [
         row("ms", DIRECT, at_most(1.3), "median first token over"),
+        _floor(streams, series, "ms", "median first token"),
         row("CPU us/token", DIRECT, at_most(1.15), "server CPU over"),
     ]
+    # Fewer take too little of a processor to be told by the clock that counts it.
+    return [*rows, _floor(streams, series, "CPU us/token", "server CPU")] if crowded else rows
+
+
+def _floor(streams: int, series: Series, metric: str, what: str) -> Row:
+    """What AsyncLLM would have behind a gRPC server that costs nothing but gRPC."""
+    pairs = zip(series.samples[DIRECT], series.samples[EMPTY], strict=True)
+    return Row(
+        f"{streams} streams: {what}, {DIRECT} and {EMPTY} one after the other, over {DIRECT}",
+        {name: series.spread(name, metric) for name in (DIRECT, EMPTY)},
+        metric,
+        Spread.of((engine[metric] + grpc[metric]) / engine[metric] for engine, grpc in pairs),
+    )
