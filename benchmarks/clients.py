@@ -94,10 +94,10 @@ async def empty_grpc(target: str) -> AsyncIterator[Ask]:
         stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(METHOD)
 
         async def ask(prompt: Sequence[int], tokens: int) -> Answer:
-            left = tokens
+            sizes = [tokens // MESSAGES] * (MESSAGES - 1)
+            sizes.append(tokens - sum(sizes))
             async for _ in stub(REQUEST):
-                yield min(left, tokens // MESSAGES)
-                left -= tokens // MESSAGES
+                yield sizes.pop()
 
         yield ask
 

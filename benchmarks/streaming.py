@@ -138,7 +138,7 @@ def _rows(streams: int, series: Series) -> list[Row]:
 
 
 def _floor(streams: int, series: Series, metric: str, what: str) -> Row:
-    """What AsyncLLM would have behind a gRPC server that costs nothing but gRPC."""
+    """What AsyncLLM would have behind a gRPC server that costs nothing but gRPC, if nothing overlapped."""
     pairs = zip(series.samples[DIRECT], series.samples[EMPTY], strict=True)
     return Row(
         f"{streams} streams: {what}, {DIRECT} and {EMPTY} one after the other, over {DIRECT}",

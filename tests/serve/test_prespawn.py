@@ -165,13 +165,15 @@ def test_a_server_starts_without_where_there_is_no_process_to_be_had(monkeypatch
 
 def test_what_was_imported_is_not_looked_through_for_garbage_again() -> None:
     known = gc.get_freeze_count()
+    try:
+        with imports_hastened():
+            kept: list[list[int]] = [[] for _ in range(1000)]
+            assert not gc.isenabled()
 
-    with imports_hastened():
-        kept: list[list[int]] = [[] for _ in range(1000)]
-        assert not gc.isenabled()
-
-    assert gc.isenabled()
-    assert gc.get_freeze_count() - known >= len(kept)
+        assert gc.isenabled()
+        assert gc.get_freeze_count() - known >= len(kept)
+    finally:
+        gc.unfreeze()
 
 
 def test_nothing_is_said_of_what_a_stopped_engine_left_behind() -> None:

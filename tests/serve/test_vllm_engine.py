@@ -24,6 +24,7 @@ from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable, Invalid
 from hotshoe.adapter.manifest import Base
 from hotshoe.serve import lora_cpu
 from hotshoe.serve.gathering import Gathering
+from hotshoe.serve.prespawn import prespawned
 from hotshoe.serve.vllm_config import VllmConfig, environment
 from hotshoe.wire.values import Sampling
 
@@ -224,7 +225,10 @@ async def small_engine(tiny_base: Path) -> AsyncIterator[VllmEngine]:
     config = VllmConfig(tiny_base, Base("tiny", "", "0" * 64), kv_cache_bytes=256 << 10, silence_seconds=2)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", folder)
-        engine = await start_vllm_engine(config)
+        with prespawned(config.threads) as early:
+            engine = await start_vllm_engine(config, early)
+        assert early is not None
+        assert LOADING in command(psutil.Process(early.pid))
         yield engine
         await engine.close()
 
@@ -346,7 +350,7 @@ def test_the_environment_is_as_before_once_the_engine_is_up(
 )
 def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path, changes: dict[str, int], names: str) -> None:
     with pytest.raises(InvalidConfig, match=names):
-        VllmConfig(tmp_path, Base("b", "", "0" * 64), **changes)  # type: ignore[arg-type]
+        VllmConfig(tmp_path, Base("b", "", "0" * 64), **changes)
 
 
 def test_a_slot_has_the_next_rank_that_vllm_knows(tmp_path: Path) -> None:
@@ -385,4 +389,4 @@ def _processes() -> set[psutil.Process]:
 
 
 def _is_core(process: psutil.Process) -> bool:
-    return any(word in command(process) for word in (IMPORTING, LOADING))
+    return any(word in command(process) for word in (IMPORTING, LOADING, "spawn_main"))

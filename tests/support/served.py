@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ STOP_SECONDS = 60
 
 @dataclass(frozen=True)
 class Server:
-    """A process that answers at `address`; its log is in `log`."""
+    """A process that answers at `address`, since `ready_at` (seconds of the clock); its log is in `log`."""
 
     address: str
     process: subprocess.Popen[str]
     log: Path
+    ready_at: float
 
     def children(self) -> list[psutil.Process]:
         """Every process under it."""
@@ -51,7 +53,8 @@ def hotshoe_serve(folder: Path, *arguments: str, environment: Mapping[str, str])
         )
         family: list[psutil.Process] = []
         try:
-            yield Server(_address(process, log), process, log)
+            address = _address(process, log)
+            yield Server(address, process, log, ready_at=time.time())
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 family = psutil.Process(process.pid).children(recursive=True)

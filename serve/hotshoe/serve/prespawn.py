@@ -48,9 +48,8 @@ class Prespawned:
         code = f"import sys; sys.path[:] = {sys.path}; from hotshoe.serve.prespawn import main; "
         try:
             with environment(threads):
-                tracker = (
-                    resource_tracker.getfd()
-                )  # Started here if it is not yet, with what it need not say.
+                # It starts here if it has not yet, and reads what it need not warn about.
+                tracker = resource_tracker.getfd()
                 command += ["-c", f"{code}main({told}, {tracker}, {modules})", "--multiprocessing-fork"]
                 self._preloaded = os.environ.get("LD_PRELOAD")
                 self.pid: int = util.spawnv_passfds(command[0], command, [told, alive, tracker])  # type: ignore[list-item]
@@ -62,9 +61,11 @@ class Prespawned:
             os.close(alive)
         self._waits = True
 
-    @property
-    def waits(self) -> bool:
-        """Whether it can still be lent to an engine."""
+    def still_waits(self) -> bool:
+        """Whether it lives and nobody had use of it yet."""
+        if self._waits and os.waitpid(self.pid, os.WNOHANG) != (0, 0):
+            self._waits = False  # It died meanwhile.
+            self.forget()
         return self._waits
 
     @contextlib.contextmanager
@@ -102,11 +103,8 @@ class Prespawned:
             self.forget()
 
     def _fits(self) -> bool:
-        if self._waits and os.waitpid(self.pid, os.WNOHANG) != (0, 0):
-            self._waits = False  # It died meanwhile.
-            self.forget()
         # Libraries can't be loaded first any more where others are wanted by now.
-        return self._waits and os.environ.get("LD_PRELOAD") == self._preloaded
+        return self.still_waits() and os.environ.get("LD_PRELOAD") == self._preloaded
 
     def forget(self) -> None:
         """Close what it is heard and told by."""
@@ -169,7 +167,7 @@ def main(told: int, tracker: int, modules: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def imports_hastened() -> Iterator[None]:
-    """Collect no garbage within the block, nor look through what it made later: imports make hardly any.
+    """Look for no garbage within the block, nor later in what there is by then: imports make hardly any.
 
     Looking takes a fifth of their time, and half a second each time that it is done again.
     """

@@ -32,8 +32,7 @@ class VllmConfig:
     the KV cache if that is less.
     step_tokens: tokens computed in one step at most, so the longest pause that one prompt puts on
     everybody's stream. silence_seconds: a core process that does not come round to a question for longer
-    is killed. threads: of the model's arithmetic. log_file: where vLLM's own log goes; None shows its
-    errors on stderr.
+    is killed. threads: of the model's arithmetic.
     """
 
     folder: Path
@@ -47,7 +46,6 @@ class VllmConfig:
     step_tokens: int = STEP_TOKENS
     silence_seconds: float = SILENCE_SECONDS
     threads: int = 1
-    log_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("slots", "max_rank", "cached_adapters", "kv_cache_bytes", "max_sequences", "threads"):
@@ -77,14 +75,14 @@ _environ_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def environment(threads: int, log_file: Path | None = None, sockets: Path | None = None) -> Iterator[None]:
+def environment(threads: int, sockets: Path | None = None) -> Iterator[None]:
     """Set what vLLM reads from the environment while the engine starts; restore it afterwards.
 
     The core process inherits it. One start at a time: the environment belongs to the whole process.
-    threads, log_file: as in VllmConfig. sockets: a folder for those between server and core.
+    threads: as in VllmConfig. sockets: a folder for those between server and core.
     """
     with _environ_lock:
-        variables = _variables(threads, log_file)
+        variables = _variables(threads)
         if sockets is not None:
             variables["VLLM_RPC_BASE_PATH"] = str(sockets)
         before = {name: os.environ.get(name) for name in variables}
@@ -99,7 +97,7 @@ def environment(threads: int, log_file: Path | None = None, sockets: Path | None
                     os.environ[name] = value
 
 
-def _variables(threads: int, log_file: Path | None) -> dict[str, str]:
+def _variables(threads: int) -> dict[str, str]:
     allowed = os.environ.get("VLLM_PLUGINS")
     return {
         # The worker runs inside the core process: one process less to start (13 CPU-seconds of imports).
@@ -112,7 +110,7 @@ def _variables(threads: int, log_file: Path | None) -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_COMPUTE_NANS_IN_LOGITS": "0" if is_stock() else "1",  # See overflow.py.
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR" if log_file is None else "INFO",
+        "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -140,7 +138,8 @@ def _preloaded() -> Mapping[str, str]:
 
 _NOT_OURS = (
     "ignore::FutureWarning:vllm.triton_utils.dispatcher",
-    "ignore:resource_tracker:UserWarning",  # A core that is stopped leaves its semaphore to the tracker.
+    # A core that is stopped leaves its semaphore to the tracker, which prespawn.py starts.
+    "ignore:resource_tracker:UserWarning",
 )
 
 PLUGIN = "hotshoe_lora_cpu"

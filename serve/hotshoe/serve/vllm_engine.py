@@ -34,6 +34,7 @@ with warnings.catch_warnings():
     from vllm.exceptions import VLLMClientError
     from vllm.inputs.engine import tokens_input
     from vllm.lora.request import LoRARequest
+    from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -42,15 +43,11 @@ with warnings.catch_warnings():
     from hotshoe.serve.vllm_params import chunks_of, params_of
     from hotshoe.serve.vllm_start import SHUTDOWN_SECONDS, start_llm
 
-LOADS_AT_ONCE = 3
-"""Where loads share slices (lora_cpu/slices.py): small adapters find room in one together. vLLM's own loading
-does the whole of one between two steps, and streams would wait for all."""
-
 
 async def start_vllm_engine(config: VllmConfig, early: Prespawned | None = None) -> VllmEngine:
     """Load the base and return the engine, ready; takes seconds to minutes.
 
-    early: the process to load it in, if it still waits.
+    early: the process to load it in, if it still waits; else one is made.
     Raises InvalidConfig where vLLM refuses the base or the settings, EngineUnavailable where its
     process died on the way. Cancelled, it leaves no process behind.
     """
@@ -77,7 +74,7 @@ class VllmEngine:
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._requests: dict[int, LoRARequest] = {}
         self._used_ids: set[int] = set()
-        self._loading = asyncio.Semaphore(LOADS_AT_ONCE if lora_cpu.is_replaced() else 1)
+        self._one_piece = asyncio.Lock()
         self._closed = False
         self._gathering = Gathering()
         self._streams = 0
@@ -202,7 +199,8 @@ class VllmEngine:
         with _translated():
             await self._core.call("hotshoe_leave_interrupts_to_server")
             (operators,) = await self._core.call("hotshoe_operators")
-        if lora_cpu.is_replaced() and operators != [lora_cpu.OPERATORS]:
+        stock = not current_platform.is_cpu() or lora_cpu.is_stock()
+        if not stock and operators != [lora_cpu.OPERATORS]:
             # vLLM logs that a plugin failed and goes on without it.
             raise EngineUnavailable(
                 f"vLLM runs {', '.join(operators)}, which mixes tenants' adapters, in the place of "
@@ -213,7 +211,8 @@ class VllmEngine:
         """Load an adapter little by little, each piece between two steps: no stream waits long for it."""
         arguments = (request.lora_name, request.lora_int_id, request.lora_path)
         while True:
-            async with self._loading:
+            # One piece at a time, whoever's: vLLM does all that it is asked before it takes the next step.
+            async with self._one_piece:
                 answers = await self._core.call("hotshoe_add", *arguments, not self._streams)
             if None not in answers:
                 return all(answers)

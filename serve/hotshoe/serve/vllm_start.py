@@ -52,7 +52,7 @@ async def start_llm(config: VllmConfig, sockets: Path, early: Prespawned | None)
 
 
 def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> AsyncLLM:
-    if early is not None and early.waits:
+    if early is not None and early.still_waits():
         return _start_in(early, config, sockets)
     with prespawned(config.threads) as late:
         return _start_in(late, config, sockets)
@@ -61,7 +61,7 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
 def _start_in(process: Prespawned | None, config: VllmConfig, sockets: Path) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
     lent = contextlib.nullcontext() if process is None else process.lent()
-    variables = environment(config.threads, config.log_file, sockets)
+    variables = environment(config.threads, sockets)
     with variables, _logs_handed_over(), _environment_read_once(), lent:
         try:
             vllm_config = AsyncEngineArgs(

@@ -24,18 +24,14 @@ def is_stock() -> bool:
     return os.environ.get(SWITCH) == STOCK
 
 
-def is_replaced() -> bool:
-    """Whether this package stands in the place of vLLM's own operators and loading."""
-    if is_stock():
-        return False
-    from vllm.platforms import current_platform
-
-    return bool(current_platform.is_cpu())
-
-
 def register() -> None:
     """Install the replacement into this process's vLLM; calling it again changes nothing."""
-    if is_replaced():
-        from hotshoe.serve.lora_cpu.install import install
+    if is_stock():
+        return
+    from vllm.platforms import current_platform
 
-        install()
+    if not current_platform.is_cpu():
+        return
+    from hotshoe.serve.lora_cpu.install import install
+
+    install()

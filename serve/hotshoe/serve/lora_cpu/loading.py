@@ -20,7 +20,22 @@ from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 
 from hotshoe.adapter.errors import HotshoeError
 from hotshoe.serve.lora_cpu.manager import PackingManager
-from hotshoe.serve.lora_cpu.slices import Slices
+
+SLICE_SECONDS = 0.004
+"""Between two steps, for whichever adapter's turn it is."""
+
+SLICE_SHARE = 0.05
+"""Or so much of what passes between two slices, which is a step at least: a long one can spare more."""
+
+LONGEST_SLICE_SECONDS = 0.015
+
+IDLE_SLICE_SECONDS = 0.05
+"""While nobody's stream waits; a request that comes in the meantime does."""
+
+
+def slice_seconds(step: float, *, idle: bool) -> float:
+    """How long a slice may take. step: seconds since the one before it, 0 where there was none."""
+    return IDLE_SLICE_SECONDS if idle else min(max(SLICE_SECONDS, SLICE_SHARE * step), LONGEST_SLICE_SECONDS)
 
 
 class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # vLLM ships no types
@@ -32,7 +47,7 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         super().__init__(*args, **kwargs)
         self._under_way: dict[int, Iterator[None]] = {}
         self._prepared: dict[int, Any] = {}
-        self._slices = Slices()
+        self._sliced_at = 0.0
 
     def prepare(self, request: LoRARequest, *, idle: bool) -> bool:
         """Go on loading an adapter for a moment; True once adding it takes no time.
@@ -43,10 +58,9 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         adapter_id = request.lora_int_id
         if adapter_id in self._prepared or self._has(adapter_id):
             return True
-        begun = time.monotonic()
-        until = self._slices.begin(begun, waited=bool(self._under_way), idle=idle)
-        if begun >= until:
-            return False
+        # Only a load that is under way tells how long a step takes.
+        step = time.monotonic() - self._sliced_at if self._under_way else 0.0
+        until = time.monotonic() + slice_seconds(step, idle=idle)
         work = self._under_way.pop(adapter_id, None) or self._load_in_pieces(request)
         try:
             for _ in work:
@@ -54,7 +68,7 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
                     self._under_way[adapter_id] = work
                     return False
         finally:
-            self._slices.end(time.monotonic())
+            self._sliced_at = time.monotonic()
         return True
 
     def add_adapter(self, lora_request: LoRARequest) -> bool:
