@@ -21,7 +21,7 @@ from hotshoe.client import AsyncAdminClient, AsyncClient
 from hotshoe.registry import BaseModel, open_registry
 from hotshoe.wire.admin import Happening, What
 
-ROUNDS = 4
+ROUNDS = 6
 STREAMS, PROMPT_TOKENS, ANSWER_TOKENS = 16, 8, 1000
 """More than is waited for: streams are closed when enough was seen."""
 PROMPT_SECONDS = 1.0
