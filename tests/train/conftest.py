@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,10 @@ from support import routing
 
 if TYPE_CHECKING:
     from hotshoe.train.result import TrainResult
+
+# As on any CPU without instructions for bfloat16, whichever this is: in it two runs learn not quite the same.
+# oneDNN reads it once, and so do the processes that tests start.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
 
 # These tests share their cores with training runs: a slow example says nothing about the code.
 settings.register_profile("beside-training", deadline=None)

@@ -180,10 +180,13 @@ def imports_hastened() -> Iterator[None]:
 
 
 def _become(variables: Mapping[str, str]) -> None:
-    """Make this the environment; what stays is not touched, or the process could not name itself any more."""
-    for name in os.environ.keys() - variables.keys():
-        del os.environ[name]
-    os.environ.update(variables.items() - os.environ.items())
+    """Make this the environment."""
+    # vLLM names the process with it, if it is there, and it finds no place for the name any more once the
+    # environment it was started with has changed.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("setproctitle").getproctitle()
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:

@@ -50,5 +50,7 @@ def knobs(config: TrainConfig, batch: Batch, *, longest: int) -> str:
 def _is_memory(error: Exception) -> bool:
     import torch
 
-    # torch's allocator for CPUs raises a plain RuntimeError.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # For CPUs a plain RuntimeError, of torch's allocator, or of oneDNN where it finds no room for its own code.
+    return any(words in str(error) for words in ("can't allocate memory", "could not create a primitive"))
