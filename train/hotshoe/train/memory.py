@@ -52,5 +52,5 @@ def _is_memory(error: Exception) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # For CPUs a plain RuntimeError, of torch's allocator, or of oneDNN where it finds no room for its own code.
+    # On a CPU a plain RuntimeError: torch's allocator's, or oneDNN's where it finds no room for its code.
     return any(words in str(error) for words in ("can't allocate memory", "could not create a primitive"))
