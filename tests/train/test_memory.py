@@ -1,4 +1,4 @@
-"""Which knobs are named when memory runs out: those that a recipe has, and that are not turned yet."""
+"""Running out of memory is told as that, and which knobs are named: those that a recipe has, not turned yet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support.routing import config
 
+from hotshoe.adapter.errors import Refused
 from hotshoe.train.batch import Batch
-from hotshoe.train.memory import knobs
+from hotshoe.train.memory import knobs, memory_explained
 
 RECOMPUTE = "set training.recompute = true"
 HALVE = "halve training.batch_rows and double training.accumulate_batches (the same steps)"
@@ -47,3 +48,22 @@ def test_the_knobs_are_those_that_there_are(
 ) -> None:
     said = knobs(config(tiny_base, folder, **tables), Batch(rows, 1), longest=300)
     assert said == f"with {held} of up to 300 tokens at once: {', then '.join(turned)}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
+        RuntimeError("could not create a primitive"),
+    ],
+    ids=["Python", "torch", "oneDNN"],
+)
+def test_memory_that_is_not_there_is_told_as_that_whoever_finds_it(error: Exception) -> None:
+    with pytest.raises(Refused, match="out of memory with less"), memory_explained("with less"):
+        raise error
+
+
+def test_what_has_nothing_to_do_with_memory_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_explained("with less"):
+        raise RuntimeError("shapes do not fit")
