@@ -1,4 +1,4 @@
-"""Running out of memory is told as that, and which knobs are named: those that a recipe has, not turned yet."""
+"""Running out of memory is told as that, with the knobs that a recipe has and that are not turned yet."""
 
 from __future__ import annotations
 
