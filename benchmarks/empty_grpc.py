@@ -3,7 +3,6 @@ is done behind it."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -30,7 +29,7 @@ async def _serve() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
-    await asyncio.shield(server.wait_for_termination())
+    await server.wait_for_termination()
 
 
 if __name__ == "__main__":

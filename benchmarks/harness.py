@@ -101,6 +101,11 @@ class Series:
         pairs = zip(self.samples[arm], self.samples[peer], strict=True)
         return Spread.of(mine[metric] / theirs[metric] for mine, theirs in pairs)
 
+    def added(self, arm: str, peer: str, metric: str) -> Spread:
+        """`arm` and `peer` one after the other, over `peer`, by round."""
+        ratio = self.ratio(arm, peer, metric)
+        return Spread(1 + ratio.median, 1 + ratio.low, 1 + ratio.high)
+
     def row(
         self,
         what: str,

@@ -170,7 +170,6 @@ def _raw_copy(source: Path, target: Path, *, durable: bool) -> None:
                 digest.update(chunk[:count])
                 writer.write(chunk[:count])
             if durable:
-                writer.flush()
                 os.fsync(writer.fileno())
 
 

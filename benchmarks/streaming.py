@@ -13,19 +13,7 @@ from pathlib import Path
 from benchmarks import clients, models, servers
 from benchmarks.clients import Ask
 from benchmarks.engines import prompts, vllm_engine
-from benchmarks.harness import (
-    Arm,
-    Goal,
-    Group,
-    Row,
-    Sample,
-    Series,
-    Spread,
-    at_least,
-    at_most,
-    cpu_seconds,
-    in_turns,
-)
+from benchmarks.harness import Arm, Goal, Group, Row, Sample, Series, at_least, at_most, cpu_seconds, in_turns
 from benchmarks.streams import at_once, first_token_ms, throughput
 from hotshoe.client import AsyncClient
 
@@ -139,10 +127,9 @@ def _rows(streams: int, series: Series) -> list[Row]:
 
 def _floor(streams: int, series: Series, metric: str, what: str) -> Row:
     """What AsyncLLM would have behind a gRPC server that costs nothing but gRPC, if nothing overlapped."""
-    pairs = zip(series.samples[DIRECT], series.samples[EMPTY], strict=True)
     return Row(
         f"{streams} streams: {what}, {DIRECT} and {EMPTY} one after the other, over {DIRECT}",
         {name: series.spread(name, metric) for name in (DIRECT, EMPTY)},
         metric,
-        Spread.of((engine[metric] + grpc[metric]) / engine[metric] for engine, grpc in pairs),
+        series.added(EMPTY, DIRECT, metric),
     )

@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-from support.processes import runs
+import setproctitle
+from support.processes import command, runs
 
 from hotshoe.serve.prespawn import CORE, Prespawned, imports_hastened, prespawned
 from hotshoe.serve.vllm_config import environment
@@ -28,6 +29,11 @@ def tell_of_itself(path: str) -> None:
     told = [os.getpid(), *said, "decimal" in sys.modules]
     with open(path, "w") as out:
         out.write(repr(told))
+
+
+def name_itself(path: str) -> None:
+    setproctitle.setproctitle("an engine")
+    Path(path).write_text(command(psutil.Process()))
 
 
 def count(numbers: Any) -> None:
@@ -65,6 +71,12 @@ def test_it_becomes_the_engines_process_in_the_environment_of_that_moment(
 
     assert pid == early.pid
     assert out.read_text() == repr([early.pid, None, "yes", "5", True])
+
+
+def test_it_can_be_named_in_its_new_environment(early: Prespawned, tmp_path: Path) -> None:
+    run(early, CORE, name_itself, str(tmp_path / "out"))
+
+    assert (tmp_path / "out").read_text().split() == ["an", "engine"]
 
 
 def test_it_is_used_once_and_by_nobody_else(early: Prespawned, tmp_path: Path) -> None:
