@@ -80,6 +80,25 @@ async def test_an_adapter_that_vllm_would_die_of_or_take_in_silence_is_refused(
     assert broken.id not in await tiny_engine._llm.list_loras()
 
 
+async def test_of_several_that_load_at_once_only_the_broken_one_is_refused(
+    tiny_engine: VllmEngine, tiny_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_adapter("good", 50), tmp_path / "broken"))
+    next(iter(DEEP.values()))(folder)
+    good = [as_engine_adapter(tiny_adapter(f"beside {seed}", seed)) for seed in (77, 78, 79)]
+    broken = as_engine_adapter(folder)
+
+    ends = await asyncio.gather(
+        *(tiny_engine.add(each) for each in (good[0], broken, *good[1:])), return_exceptions=True
+    )
+
+    assert [type(each) for each in ends] == [type(None), AdapterLoadFailed, type(None), type(None)]
+    assert set(await tiny_engine._llm.list_loras()) >= {each.id for each in good}
+    for adapter in good:
+        assert await tokens(tiny_engine, PROMPTS[0], adapter)
+        await tiny_engine.remove(adapter)
+
+
 async def test_a_plain_adapter_is_read_by_layers_in_slices_and_not_by_tensors_at_once(
     tiny_engine: VllmEngine, tiny_adapter: Callable[..., Path], tmp_path: Path
 ) -> None:

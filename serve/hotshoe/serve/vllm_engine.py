@@ -40,6 +40,7 @@ with warnings.catch_warnings():
 
     from hotshoe.serve.structures.judging import Judge, wanted
     from hotshoe.serve.vllm_core import Core
+    from hotshoe.serve.vllm_loads import Loads
     from hotshoe.serve.vllm_params import chunks_of, params_of
     from hotshoe.serve.vllm_start import SHUTDOWN_SECONDS, start_llm
 
@@ -74,10 +75,10 @@ class VllmEngine:
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._requests: dict[int, LoRARequest] = {}
         self._used_ids: set[int] = set()
-        self._one_piece = asyncio.Lock()
         self._closed = False
         self._gathering = Gathering()
         self._streams = 0
+        self._loads = Loads(self._core, idle=lambda: not self._streams)
         self._judge = Judge(self._ask_for_verdict)
         self._facts = EngineFacts(
             base=config.base,
@@ -112,15 +113,9 @@ class VllmEngine:
         self._used_ids.add(adapter.id)
         request = LoRARequest(adapter.name, adapter.id, str(adapter.folder))
         try:
-            added = await self._load(request)
+            added = await self._loads.load(request)
         except EngineDeadError as error:
             raise _dead() from error
-        except Exception as error:
-            await self._forget(adapter.id)
-            self._ensure_open()
-            raise AdapterLoadFailed(
-                f"the engine refuses {adapter.name}: {_cause(error)}", details={"adapter": adapter.name}
-            ) from error
         except BaseException:
             await self._forget(adapter.id)
             raise
@@ -206,16 +201,6 @@ class VllmEngine:
                 f"vLLM runs {', '.join(operators)}, which mixes tenants' adapters, in the place of "
                 f"{lora_cpu.OPERATORS}: its plugin {PLUGIN} did not load; reinstall hotshoe"
             )
-
-    async def _load(self, request: LoRARequest) -> bool:
-        """Load an adapter little by little, each piece between two steps: no stream waits long for it."""
-        arguments = (request.lora_name, request.lora_int_id, request.lora_path)
-        while True:
-            # One piece at a time, whoever's: vLLM does all that it is asked before it takes the next step.
-            async with self._one_piece:
-                answers = await self._core.call("hotshoe_add", *arguments, not self._streams)
-            if None not in answers:
-                return all(answers)
 
     async def _ask_for_verdict(self, key: str, told: Wanted | None) -> str | None:
         rest = () if told is None else (told.tenant, told.kind, told.text)

@@ -22,7 +22,7 @@ from hotshoe.adapter.errors import HotshoeError
 from hotshoe.serve.lora_cpu.manager import PackingManager
 
 SLICE_SECONDS = 0.004
-"""Between two steps, for whichever adapter's turn it is."""
+"""Between two steps, for as many adapters as it is enough for."""
 
 SLICE_SHARE = 0.05
 """Or so much of what passes between two slices, which is a step at least: a long one can spare more."""
@@ -49,18 +49,21 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         self._prepared: dict[int, Any] = {}
         self._sliced_at = 0.0
 
-    def prepare(self, request: LoRARequest, *, idle: bool) -> bool:
-        """Go on loading an adapter for a moment; True once adding it takes no time.
+    def begin_slice(self, *, idle: bool) -> float:
+        """When the slice that begins now is over (monotonic seconds). idle: nobody's stream waits."""
+        # Only a load that is under way tells how long a step takes.
+        step = time.monotonic() - self._sliced_at if self._under_way else 0.0
+        return time.monotonic() + slice_seconds(step, idle=idle)
 
-        idle: nobody's stream waits. Raises what vLLM's own loading raises, and ValueError for what that
-        would take in silence.
+    def prepare(self, request: LoRARequest, until: float) -> bool:
+        """Go on loading an adapter; True once adding it takes no time, False where a slice ended before.
+
+        until: when that is (monotonic seconds). Raises what vLLM's own loading raises, and ValueError for
+        what that would take in silence.
         """
         adapter_id = request.lora_int_id
         if adapter_id in self._prepared or self._has(adapter_id):
             return True
-        # Only a load that is under way tells how long a step takes.
-        step = time.monotonic() - self._sliced_at if self._under_way else 0.0
-        until = time.monotonic() + slice_seconds(step, idle=idle)
         work = self._under_way.pop(adapter_id, None) or self._load_in_pieces(request)
         try:
             for _ in work:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 from vllm.lora.request import LoRARequest
 
 from hotshoe.serve.lora_cpu.loading import SlicingWorkerManager
+
+log = logging.getLogger(__name__)
 
 
 class WorkerExtension:
@@ -29,13 +33,31 @@ class WorkerExtension:
         wrappers = self.model_runner.lora_manager._adapter_manager.punica_wrapper_mapping.values()
         return sorted({type(wrapper).__name__ for wrapper in wrappers})
 
-    def hotshoe_add(self, name: str, adapter_id: int, path: str, idle: bool) -> bool | None:
-        """Go on loading an adapter for a moment; then as `add_lora`, None before.
+    def hotshoe_add(self, wanted: list[tuple[str, int, str]], idle: bool) -> list[bool | str | None]:
+        """Go on loading adapters for a moment, each a name, an id and a path, one after the other.
 
+        For each that it got to: as `add_lora` if that is done, None if it goes on, or what is wrong with it.
         idle: nobody waits for the engine's next step.
         """
-        request = LoRARequest(name, adapter_id, path)
         manager = self.model_runner.lora_manager
-        if isinstance(manager, SlicingWorkerManager) and not manager.prepare(request, idle=idle):
-            return None
-        return self.add_lora(request)
+        in_slices = isinstance(manager, SlicingWorkerManager)
+        until = manager.begin_slice(idle=idle) if in_slices else 0.0
+        answers: list[bool | str | None] = []
+        for name, adapter_id, path in wanted:
+            request = LoRARequest(name, adapter_id, path)
+            try:
+                ready = not in_slices or manager.prepare(request, until)
+                answers.append(self.add_lora(request) if ready else None)
+            except Exception as error:
+                log.warning("%s cannot be loaded", name, exc_info=True)
+                answers.append(_cause(error))
+            if time.monotonic() >= until:
+                break
+        return answers
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost message: vLLM wraps the telling one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__

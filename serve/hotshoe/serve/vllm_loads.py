@@ -1,0 +1,95 @@
+"""Loads adapters little by little, several at a time, between the engine's steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from vllm.lora.request import LoRARequest
+
+from hotshoe.adapter.errors import AdapterLoadFailed
+from hotshoe.serve.vllm_core import Core
+
+LOADS_AT_ONCE = 16
+"""Named to the core together: it does as many of them as fit between two steps."""
+
+Answer = bool | str | None
+"""Of one worker about one load: as `WorkerExtension.hotshoe_add`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Load:
+    request: LoRARequest
+    done: asyncio.Future[bool]
+
+
+class Loads:
+    """The loads under way in one core. All methods belong to its event loop.
+
+    They take turns: whoever used the time between two steps and is not done goes behind the others. So a
+    small adapter waits for a piece of each large one that came before it, not for the whole.
+    """
+
+    def __init__(self, core: Core, idle: Callable[[], bool]) -> None:
+        """idle: whether nobody waits for the core's next step."""
+        self._core = core
+        self._idle = idle
+        self._waiting: dict[int, _Load] = {}
+        self._turns: asyncio.Task[None] | None = None
+
+    async def load(self, request: LoRARequest) -> bool:
+        """As vLLM's `add_lora`; cancelled, what the core has of it is still to remove.
+
+        Raises AdapterLoadFailed for what the core finds wrong, EngineDeadError where it dies.
+        """
+        load = _Load(request, asyncio.get_running_loop().create_future())
+        self._waiting[request.lora_int_id] = load
+        if self._turns is None:
+            self._turns = asyncio.create_task(self._take_turns(), name="load adapters")
+        try:
+            return await load.done
+        finally:
+            self._waiting.pop(request.lora_int_id, None)
+
+    async def _take_turns(self) -> None:
+        try:
+            while self._waiting:
+                await self._go_on(list(self._waiting.values())[:LOADS_AT_ONCE])
+        finally:
+            self._turns = None
+
+    async def _go_on(self, turn: Sequence[_Load]) -> None:
+        """Have the core go on with as many of these as it gets to."""
+        wanted = [(each.request.lora_name, each.request.lora_int_id, each.request.lora_path) for each in turn]
+        try:
+            # One call at a time: vLLM does all that it is asked before it takes the next step.
+            answers = await self._core.call("hotshoe_add", wanted, self._idle())
+        except Exception as error:
+            for each in turn:
+                self._leave(each, error)
+            return
+        for load, of_workers in zip(turn, zip_longest(*answers), strict=False):
+            self._hear(load, of_workers)
+
+    def _hear(self, load: _Load, answers: Sequence[Answer]) -> None:
+        failures = [each for each in answers if isinstance(each, str)]
+        key = load.request.lora_int_id
+        if failures:
+            name = load.request.lora_name
+            text = f"the engine refuses {name}: {failures[0]}"
+            self._leave(load, AdapterLoadFailed(text, details={"adapter": name}))
+        elif None not in answers:
+            self._leave(load, all(answers))
+        elif key in self._waiting:
+            self._waiting[key] = self._waiting.pop(key)
+
+    def _leave(self, load: _Load, end: bool | Exception) -> None:
+        self._waiting.pop(load.request.lora_int_id, None)
+        if load.done.done():  # Whoever waited has given up.
+            return
+        if isinstance(end, Exception):
+            load.done.set_exception(end)
+        else:
+            load.done.set_result(end)
