@@ -2,8 +2,9 @@
 
 vLLM 0.32 marks a row without an adapter by the slot -1, and its torch operators index their weights
 with it: such a row is answered with the *last* slot's adapter (vllm#48421, #49656). They also copy the
-adapter's weights once per token. This package replaces those operators and adds a guard against what
-vLLM loads in silence and against KV blocks that still hold another request's NaN.
+adapter's weights once per token. This package replaces those operators, has the base computed by compiled
+ones where vLLM has them, and adds a guard against what vLLM loads in silence and against KV blocks that
+still hold another request's NaN.
 
 vLLM calls `register` in each of its processes. On other platforms it does nothing. HOTSHOE_VLLM=stock leaves
 vLLM as it is, here and in its schedulers (vllm_start.py), for comparing the two: without structures, without
@@ -17,6 +18,10 @@ import os
 SWITCH = "HOTSHOE_VLLM"
 STOCK = "stock"
 OPERATORS = "SegmentedPunica"
+
+COMPILED_LAYERS = ("rms_norm", "rotary_embedding")
+"""What vLLM calls the layers for which it has a compiled operator that is to be used: see layers.py. SiLU is
+not among them: its own takes four times as long as torch's."""
 
 
 def is_stock() -> bool:
