@@ -80,6 +80,13 @@ async def test_an_adapter_that_vllm_would_die_of_or_take_in_silence_is_refused(
     assert broken.id not in await tiny_engine._llm.list_loras()
 
 
+async def test_no_engine_of_a_server_computes_otherwise_than_its_first(
+    tiny_engine: VllmEngine, small_engine: VllmEngine
+) -> None:
+    for engine in (tiny_engine, small_engine):
+        assert engine._llm.vllm_config.compilation_config.custom_ops == ["none"]
+
+
 async def test_of_several_that_load_at_once_only_the_broken_one_is_refused(
     tiny_engine: VllmEngine, tiny_adapter: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from vllm.lora.request import LoRARequest
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from hotshoe.adapter.errors import AdapterLoadFailed
+from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable
 from hotshoe.serve.vllm_loads import LOADS_AT_ONCE, Loads
 
 PIECES = 4
@@ -99,30 +99,63 @@ async def test_a_load_that_is_given_up_is_not_asked_for_again() -> None:
         await asyncio.sleep(0)
     given_up.cancel()
 
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    begun = len(core.calls)
     assert await other
-    assert (await asyncio.gather(given_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
-    assert 1 not in core.calls[-1]
-    assert core.left[1] >= 392
+    assert begun < len(core.calls)
+    assert all(1 not in named for named in core.calls[begun:])
 
 
-async def test_a_core_that_dies_fails_all_and_the_next_load_asks_again() -> None:
-    class Dead:
-        calls = 0
+@pytest.mark.parametrize(
+    ("failure", "means"),
+    [
+        (EngineDeadError(), EngineDeadError),
+        (Exception("Server shutting down"), EngineUnavailable),
+        (asyncio.CancelledError(), EngineUnavailable),
+    ],
+    ids=["death", "refusal", "cancellation"],
+)
+async def test_a_call_that_fails_is_the_end_of_all_loads_and_the_next_one_asks_again(
+    failure: BaseException, means: type[Exception]
+) -> None:
+    calls: list[int] = []
 
-        async def call(self, *_: Any) -> list[list[Any]]:
-            self.calls += 1
-            raise EngineDeadError
+    class Failing:
+        async def call(self, _: str, wanted: list[tuple[str, int, str]], __: bool) -> list[list[Any]]:
+            calls.append(len(wanted))
+            if len(calls) < 3:
+                raise failure
+            return [[True]]
 
-    core = Dead()
-    loads = Loads(core, lambda: False)  # type: ignore[arg-type]
-    ends = await asyncio.gather(
-        *(loads.load(_request(key)) for key in range(1, 2 * LOADS_AT_ONCE + 1)), return_exceptions=True
-    )
+    loads = Loads(Failing(), lambda: False)  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(
+            *(loads.load(_request(key)) for key in range(1, LOADS_AT_ONCE + 2)), return_exceptions=True
+        )
+        with pytest.raises(means):
+            await loads.load(_request(98))
 
-    assert {type(each) for each in ends} == {EngineDeadError}
-    with pytest.raises(EngineDeadError):
-        await loads.load(_request(99))
-    assert core.calls == 3
+        assert await loads.load(_request(99))
+    assert {type(each) for each in ends} == {means}
+    assert len({id(each) for each in ends}) == len(ends)
+    assert calls == [LOADS_AT_ONCE, 1, 1]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_the_core_hears_that_nobody_waits_and_says_whether_it_took_the_adapter(taken: bool) -> None:
+    idle: list[bool] = []
+
+    class Answering:
+        async def call(self, _: str, __: list[tuple[str, int, str]], nobody_waits: bool) -> list[list[Any]]:
+            idle.append(nobody_waits)
+            return [[taken]]
+
+    loads = Loads(Answering(), lambda: True)  # type: ignore[arg-type]
+
+    assert await loads.load(_request(1)) is taken
+    assert await loads.load(_request(2)) is taken
+    assert idle == [True, True]
 
 
 async def test_a_load_is_done_when_every_worker_has_done_it() -> None:

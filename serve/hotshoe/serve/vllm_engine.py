@@ -116,6 +116,10 @@ class VllmEngine:
             added = await self._loads.load(request)
         except EngineDeadError as error:
             raise _dead() from error
+        except HotshoeError:
+            await self._forget(adapter.id)
+            self._ensure_open()
+            raise
         except BaseException:
             await self._forget(adapter.id)
             raise

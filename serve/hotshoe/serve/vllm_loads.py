@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from vllm.lora.request import LoRARequest
+from vllm.v1.engine.exceptions import EngineDeadError
 
-from hotshoe.adapter.errors import AdapterLoadFailed
+from hotshoe.adapter.errors import AdapterLoadFailed, EngineUnavailable
 from hotshoe.serve.vllm_core import Core
+
+log = logging.getLogger(__name__)
 
 LOADS_AT_ONCE = 16
 """Named to the core together: it does as many of them as fit between two steps."""
 
-Answer = bool | str | None
+Progress = bool | str | None
 """Of one worker about one load: as `WorkerExtension.hotshoe_add`."""
 
 
@@ -40,9 +44,10 @@ class Loads:
         self._turns: asyncio.Task[None] | None = None
 
     async def load(self, request: LoRARequest) -> bool:
-        """As vLLM's `add_lora`; cancelled, what the core has of it is still to remove.
+        """As vLLM's `add_lora`; where it fails or is cancelled, what the core has of it is still to remove.
 
-        Raises AdapterLoadFailed for what the core finds wrong, EngineDeadError where it dies.
+        Raises AdapterLoadFailed for what the core finds wrong, EngineDeadError where it dies, and
+        EngineUnavailable where it does not do what it is asked, which is no adapter's fault.
         """
         load = _Load(request, asyncio.get_running_loop().create_future())
         self._waiting[request.lora_int_id] = load
@@ -57,23 +62,24 @@ class Loads:
         try:
             while self._waiting:
                 await self._go_on(list(self._waiting.values())[:LOADS_AT_ONCE])
+        except BaseException as error:
+            # Nobody else would ever tell those who wait.
+            for each in list(self._waiting.values()):
+                self._leave(each, _meaning(error))
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._turns = None
 
     async def _go_on(self, turn: Sequence[_Load]) -> None:
         """Have the core go on with as many of these as it gets to."""
         wanted = [(each.request.lora_name, each.request.lora_int_id, each.request.lora_path) for each in turn]
-        try:
-            # One call at a time: vLLM does all that it is asked before it takes the next step.
-            answers = await self._core.call("hotshoe_add", wanted, self._idle())
-        except Exception as error:
-            for each in turn:
-                self._leave(each, error)
-            return
+        # One call at a time: vLLM does all that it is asked before it takes the next step.
+        answers = await self._core.call("hotshoe_add", wanted, self._idle())
         for load, of_workers in zip(turn, zip_longest(*answers), strict=False):
             self._hear(load, of_workers)
 
-    def _hear(self, load: _Load, answers: Sequence[Answer]) -> None:
+    def _hear(self, load: _Load, answers: Sequence[Progress]) -> None:
         failures = [each for each in answers if isinstance(each, str)]
         key = load.request.lora_int_id
         if failures:
@@ -93,3 +99,11 @@ class Loads:
             load.done.set_exception(end)
         else:
             load.done.set_result(end)
+
+
+def _meaning(error: BaseException) -> Exception:
+    """What the end of all loads means to each of them."""
+    if isinstance(error, EngineDeadError):
+        return EngineDeadError()  # type: ignore[no-any-return]  # vLLM ships no types that mypy follows
+    log.error("the engine's loads are called off", exc_info=error)
+    return EngineUnavailable("the engine does not load adapters now: try again later")

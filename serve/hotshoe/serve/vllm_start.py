@@ -18,7 +18,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from hotshoe.adapter.errors import EngineUnavailable, InvalidConfig
 from hotshoe.registry.inspect import SERVED_TARGETS
 from hotshoe.serve.following import FollowingServer
-from hotshoe.serve.lora_cpu import COMPILED_LAYERS, is_stock
+from hotshoe.serve.lora_cpu import is_stock
 from hotshoe.serve.prespawn import Prespawned, prespawned
 from hotshoe.serve.vllm_config import VllmConfig, environment
 
@@ -60,7 +60,8 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
 
 def _start_in(process: Prespawned | None, config: VllmConfig, sockets: Path) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
-    compiled = [f"+{each}" for each in COMPILED_LAYERS] if on_cpu and not is_stock() else []
+    # A server's second engine would have them all, for then the plugin is loaded: see lora_cpu/layers.py.
+    custom_ops = ["none"] if on_cpu and not is_stock() else []
     lent = contextlib.nullcontext() if process is None else process.lent()
     variables = environment(config.threads, sockets)
     with variables, _logs_handed_over(), _environment_read_once(), lent:
@@ -68,7 +69,7 @@ def _start_in(process: Prespawned | None, config: VllmConfig, sockets: Path) -> 
             vllm_config = AsyncEngineArgs(
                 model=str(config.folder),
                 dtype="float32" if on_cpu else "auto",
-                compilation_config=CompilationConfig(custom_ops=compiled),
+                compilation_config=CompilationConfig(custom_ops=custom_ops),
                 # -1 is the base's own, or as much of it as the KV cache holds.
                 max_model_len=config.context_tokens or -1,
                 max_num_seqs=config.max_sequences,

@@ -1,55 +1,91 @@
-"""The base's layers by compiled operators: the same numbers, where vLLM has them take part at all."""
+"""The base's layers by compiled operators: the same numbers as vLLM's own, whatever they are handed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from vllm.config import CompilationConfig, VllmConfig, set_current_vllm_config
-from vllm.model_executor.layers.layernorm import RMSNorm
+from vllm.model_executor.layers.layernorm import GemmaRMSNorm, RMSNorm
 from vllm.model_executor.layers.rotary_embedding import get_rope
+from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
 from vllm.platforms import current_platform
 
 from hotshoe.serve import lora_cpu
-from hotshoe.serve.lora_cpu import COMPILED_LAYERS
-from hotshoe.serve.lora_cpu.layers import _normalize
+from hotshoe.serve.lora_cpu import layers
 
 HIDDEN = 576
+HEAD, HEADS, CONTEXT = 64, 3, 512
 
 
 @pytest.fixture(autouse=True)
-def _enabled() -> Iterator[None]:
+def _installed() -> Iterator[None]:
     lora_cpu.register()
     current_platform.import_kernels()
-    enabled = CompilationConfig(custom_ops=["none", *(f"+{each}" for each in COMPILED_LAYERS)])
-    with set_current_vllm_config(VllmConfig(compilation_config=enabled)), torch.inference_mode():
+    plain = VllmConfig(compilation_config=CompilationConfig(custom_ops=["none"]))
+    with set_current_vllm_config(plain), torch.inference_mode():
         yield
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The compiled operators that were called."""
+    called: list[str] = []
+
+    class Noting:
+        def __getattr__(self, name: str) -> Any:
+            called.append(name)
+            return getattr(torch.ops._C, name)
+
+    class Ops:
+        _C = Noting()
+
+    class Torch:
+        ops = Ops()
+        empty = staticmethod(torch.empty)
+
+    monkeypatch.setattr(layers, "torch", Torch())
+    return called
 
 
 def _norm(**options: int | bool) -> RMSNorm:
     layer = RMSNorm(HIDDEN, eps=1e-5, **options)
     if layer.has_weight:
-        layer.weight.data = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(1))
+        layer.weight.data = _random(HIDDEN, seed=1)
     return layer
+
+
+def _rope(**parameters: float) -> Any:
+    rope_parameters = {"rope_theta": 10_000.0, **parameters}
+    return get_rope(HEAD, max_position=CONTEXT, rope_parameters=rope_parameters, dtype=torch.float32)
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def _strided(rows: int, columns: int, seed: int) -> torch.Tensor:
+    found = _random(rows, 2 * columns, seed=seed)[:, columns:]
+    assert not found.is_contiguous()
+    return found
+
+
 @pytest.mark.parametrize("rows", [0, 1, 3, 64])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_a_norm_is_vllm_s_own_with_and_without_a_residual(rows: int, scale: float) -> None:
+def test_a_norm_is_vllm_s_own_with_and_without_a_residual(
+    rows: int, scale: float, compiled: list[str]
+) -> None:
     layer = _norm()
-    assert layer._forward_method.__func__ is _normalize
     x, residual = _random(rows, HIDDEN, seed=2) * scale, _random(rows, HIDDEN, seed=3)
-    expected, (normalized, total) = layer.forward_native(x), layer.forward_native(x, residual)
+    normalized, total = layers._norm(layer, x, residual)
 
-    torch.testing.assert_close(layer(x.clone()), expected)
+    torch.testing.assert_close(layer(x.clone()), layers._norm(layer, x))
     found = layer(x.clone(), residual.clone())
     torch.testing.assert_close(found[0], normalized)
     assert torch.equal(found[1], total)
+    assert compiled == ["rms_norm", "fused_add_rms_norm"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
@@ -57,32 +93,80 @@ def test_a_row_that_overflows_stays_one_and_leaves_the_others_alone(value: float
     layer = _norm()
     x = _random(3, HIDDEN, seed=4)
     x[1, 7] = value
-    expected = layer.forward_native(x.clone())
+    expected = layers._norm(layer, x.clone())
 
     torch.testing.assert_close(layer(x), expected, equal_nan=True)
 
 
-def test_what_the_operator_does_not_take_goes_vllm_s_way() -> None:
-    layer, wide = _norm(), _random(4, 2 * HIDDEN, seed=5)
-    halves = torch.split(wide, HIDDEN, -1)
-    assert not halves[1].is_contiguous()
-    torch.testing.assert_close(layer(halves[1]), layer.forward_native(halves[1]))
-    x, residual = _random(4, HIDDEN, seed=6), halves[0].clone().t().contiguous().t()
-    for mine, theirs in zip(layer(x.clone(), residual), layer.forward_native(x, residual), strict=True):
-        torch.testing.assert_close(mine, theirs)
-    in_half = x.to(torch.bfloat16)
-    assert layer(in_half).dtype is torch.bfloat16
-    for odd in (_norm(has_weight=False), _norm(var_hidden_size=HIDDEN // 2)):
-        torch.testing.assert_close(odd(x), odd.forward_native(x))
+@pytest.mark.parametrize(
+    "x", [_strided(4, HIDDEN, 5), _random(2, 3, HIDDEN, seed=6)], ids=["strided", "by the head"]
+)
+def test_a_norm_takes_rows_that_lie_apart(x: torch.Tensor, compiled: list[str]) -> None:
+    layer = _norm()
+
+    torch.testing.assert_close(layer(x), layers._norm(layer, x))
+    assert compiled == ["rms_norm"]
 
 
-def test_positions_are_turned_into_angles_as_by_vllm_s_own() -> None:
-    rope = get_rope(64, max_position=512, rope_parameters={"rope_theta": 10_000.0}, dtype=torch.float32)
-    assert rope._forward_method.__func__ is type(rope).forward_cpu
+@pytest.mark.parametrize(
+    ("layer", "x", "residual"),
+    [
+        (lambda: _norm(var_hidden_size=HIDDEN // 2), _random(4, HIDDEN, seed=7), None),
+        (lambda: RMSNorm(HIDDEN + 4), _random(4, HIDDEN + 4, seed=7), None),
+        (_norm, _random(4, HIDDEN, seed=7).double(), None),
+        (_norm, _random(4, HIDDEN, seed=7), _strided(4, HIDDEN, 8)),
+        (_norm, _random(4, HIDDEN, seed=7), _random(4, HIDDEN, seed=8).double()),
+        (_norm, _strided(4, HIDDEN, 7), _random(4, HIDDEN, seed=8)),
+    ],
+    ids=["of a part", "an odd width", "other numbers", "a strided residual", "an other residual", "strided"],
+)
+def test_what_the_operator_does_not_take_goes_vllm_s_way(
+    layer: Callable[[], RMSNorm], x: torch.Tensor, residual: torch.Tensor | None, compiled: list[str]
+) -> None:
+    made = layer()
+    before = [x.clone(), None if residual is None else residual.clone()]
+
+    torch.testing.assert_close(made(x, residual), layers._norm(made, *before))
+    assert compiled == []
+
+
+def test_a_weight_of_another_width_is_an_error_and_not_read_beyond() -> None:
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        _norm()(_random(4, HIDDEN + 16, seed=9))
+
+
+@pytest.mark.parametrize("part", [1.0, 0.5])
+@pytest.mark.parametrize("keys", [True, False])
+def test_positions_are_turned_into_angles_as_by_vllm_s_own(
+    part: float, keys: bool, compiled: list[str]
+) -> None:
+    rope = _rope(partial_rotary_factor=part)
     positions = torch.arange(5, 15)
-    mixed = _random(10, 3 * 192, seed=7)
-    query, key, _ = torch.split(mixed, 192, -1)
-    expected = rope.forward_native(positions, query.clone(), key.clone())
+    width = HEADS * HEAD
+    query, key, _ = torch.split(_random(10, 3 * width, seed=10), width, -1)
+    asked = (query, key) if keys else (query,)
+    expected = layers._rotate(rope, positions, *(each.clone() for each in asked))
 
-    for mine, theirs in zip(rope(positions, query, key), expected, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    torch.testing.assert_close(rope(positions, *asked), expected)
+    assert compiled == ["rotary_embedding"]
+
+
+@pytest.mark.parametrize("by_head", ["both", "keys"])
+def test_queries_or_keys_by_the_head_are_turned_vllm_s_way(by_head: str, compiled: list[str]) -> None:
+    """As LFM2 hands them over; the operator would take the heads for rows."""
+    rope, positions = _rope(), torch.arange(5, 15)
+    query, key = (_random(10, HEADS, HEAD, seed=seed) for seed in (11, 12))
+    flat = rope(positions, query.flatten(1).clone(), key.flatten(1).clone())
+    compiled.clear()
+
+    mine = rope(positions, query if by_head == "both" else query.flatten(1), key)
+
+    for each, expected in zip(mine, flat, strict=True):
+        torch.testing.assert_close(each.flatten(1), expected)
+    assert compiled == []
+
+
+def test_layers_with_a_way_of_their_own_keep_it() -> None:
+    assert RMSNorm.forward_native is layers._compiled_norm
+    for other in (GemmaRMSNorm, MRotaryEmbedding):
+        assert other.forward_native not in (layers._compiled_norm, layers._compiled_rotate)

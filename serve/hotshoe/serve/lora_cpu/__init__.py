@@ -19,10 +19,6 @@ SWITCH = "HOTSHOE_VLLM"
 STOCK = "stock"
 OPERATORS = "SegmentedPunica"
 
-COMPILED_LAYERS = ("rms_norm", "rotary_embedding")
-"""What vLLM calls the layers for which it has a compiled operator that is to be used: see layers.py. SiLU is
-not among them: its own takes four times as long as torch's."""
-
 
 def is_stock() -> bool:
     """Whether vLLM is to be left as it is."""

@@ -9,7 +9,7 @@ from vllm.v1.kv_cache_interface import KVCacheConfig
 from vllm.v1.worker import lora_model_runner_mixin
 
 from hotshoe.serve.lora_cpu import OPERATORS
-from hotshoe.serve.lora_cpu.layers import use_compiled_norm
+from hotshoe.serve.lora_cpu.layers import use_compiled_operators
 from hotshoe.serve.lora_cpu.loading import SlicingWorkerManager
 from hotshoe.serve.lora_cpu.runner import load_lora_model
 
@@ -22,7 +22,7 @@ def install() -> None:
     CpuPlatform.get_punica_wrapper = classmethod(_operators)
     lora_model_runner_mixin.LRUCacheWorkerLoRAManager = SlicingWorkerManager
     lora_model_runner_mixin.LoRAModelRunnerMixin.load_lora_model = load_lora_model
-    use_compiled_norm()
+    use_compiled_operators()
     # A finished request may leave NaN or Inf in its KV blocks (a finite adapter can overflow on some
     # prompt), and attention multiplies the unused tail of a block by zero: 0 * NaN is NaN, in the
     # answer of whoever gets the block next. vLLM has the remedy and uses it for other models.

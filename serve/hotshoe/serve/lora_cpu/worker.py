@@ -50,14 +50,13 @@ class WorkerExtension:
                 answers.append(self.add_lora(request) if ready else None)
             except Exception as error:
                 log.warning("%s cannot be loaded", name, exc_info=True)
-                answers.append(_cause(error))
+                answers.append(_wrong(error))
             if time.monotonic() >= until:
                 break
         return answers
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost message: vLLM wraps the telling one."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__
+def _wrong(error: Exception) -> str:
+    """What to say of it. A ValueError is written for people; of others the kind is half of what they say."""
+    text = str(error)
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
