@@ -33,7 +33,7 @@ from hotshoe.adapter.reference import AdapterName
 from hotshoe.client import AsyncClient
 from hotshoe.registry import open_registry
 
-ROUNDS = 4
+ROUNDS = 8
 ADAPTERS, SLOTS, RESIDENT = 1000, 8, 128
 REQUESTS, CONCURRENT, PROMPT_TOKENS, ANSWER_TOKENS = 256, 32, 16, 32
 ZIPF = 1.0
