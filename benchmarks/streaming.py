@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import statistics
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -95,8 +96,8 @@ def _arm(ask: Ask, pid: int, streams: int, apart: Iterable[int]) -> Arm:
                 f"{tokens} tokens came, {streams * ANSWER_TOKENS * WAVES[streams]} were asked for"
             )
         return {
-            "tokens/s": sum(rates) / len(rates),
-            "ms": sum(waits) / len(waits),
+            "tokens/s": statistics.median(rates),
+            "ms": statistics.median(waits),
             "CPU us/token": spent * 1e6 / tokens,
         }
 
