@@ -22,7 +22,8 @@ ROUNDS = 8
 STREAMS = (1, 16, 64, 256)
 PROMPT_TOKENS, ANSWER_TOKENS = 16, 32
 WAVES = {1: 8, 16: 6, 64: 3, 256: 2}
-"""How often a sample repeats its streams, so that small ones last long enough to be measured."""
+"""How often a sample repeats its streams, so that small ones last long enough to be measured. The median of
+these is the sample: one hiccup moves a mean."""
 
 DIRECT, HOTSHOE, HTTP, GRPC, EMPTY = "AsyncLLM", "hotshoe", "vllm serve", "vLLM gRPC", "empty gRPC"
 

@@ -84,7 +84,7 @@ async def test_no_engine_of_a_server_computes_otherwise_than_its_first(
     tiny_engine: VllmEngine, small_engine: VllmEngine
 ) -> None:
     for engine in (tiny_engine, small_engine):
-        assert engine._llm.vllm_config.compilation_config.custom_ops == ["none"]
+        assert "none" in engine._llm.vllm_config.compilation_config.custom_ops
 
 
 async def test_of_several_that_load_at_once_only_the_broken_one_is_refused(

@@ -142,6 +142,24 @@ async def test_a_call_that_fails_is_the_end_of_all_loads_and_the_next_one_asks_a
     assert calls == [LOADS_AT_ONCE, 1, 1]
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2])
+async def test_whoever_cancels_all_but_those_who_wait_leaves_nobody_waiting(steps: int) -> None:
+    """Also before the first call, which the task that makes them then never comes to."""
+    core = Core({1: 400, 2: 1})
+    loads = Loads(core, lambda: False)  # type: ignore[arg-type]
+    waiting = asyncio.create_task(loads.load(_request(1)))
+    await asyncio.sleep(0)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    assert loads._turns is not None
+    loads._turns.cancel()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineUnavailable, match="acme/a1@1"):
+            await waiting
+        assert await loads.load(_request(2))
+
+
 @pytest.mark.parametrize("taken", [True, False])
 async def test_the_core_hears_that_nobody_waits_and_says_whether_it_took_the_adapter(taken: bool) -> None:
     idle: list[bool] = []

@@ -175,7 +175,10 @@ class RegistryUnavailable(Unavailable):
 
 
 class EngineUnavailable(Unavailable):
-    """The engine is not there, or died. begun: while it answered, which may have been why."""
+    """The engine is not there, died, or does not do it now.
+
+    begun: it died while it answered, which may have been why.
+    """
 
     reason = "ENGINE_UNAVAILABLE"
 

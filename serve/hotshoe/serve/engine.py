@@ -82,7 +82,11 @@ class Engine(Protocol):
         ...
 
     async def add(self, adapter: EngineAdapter) -> None:
-        """Load an adapter; raise AdapterLoadFailed, with nothing of it left behind, if that fails."""
+        """Load an adapter. If that fails nothing of it is left behind.
+
+        Raises AdapterLoadFailed for what is wrong with it, EngineUnavailable where the engine is not there
+        or loads none now.
+        """
         ...
 
     async def remove(self, adapter: EngineAdapter) -> None:

@@ -51,25 +51,28 @@ class Loads:
         """
         load = _Load(request, asyncio.get_running_loop().create_future())
         self._waiting[request.lora_int_id] = load
-        if self._turns is None:
+        if self._turns is None or self._turns.done():
             self._turns = asyncio.create_task(self._take_turns(), name="load adapters")
+            self._turns.add_done_callback(self._end)
         try:
             return await load.done
         finally:
             self._waiting.pop(request.lora_int_id, None)
 
     async def _take_turns(self) -> None:
-        try:
-            while self._waiting:
-                await self._go_on(list(self._waiting.values())[:LOADS_AT_ONCE])
-        except BaseException as error:
-            # Nobody else would ever tell those who wait.
-            for each in list(self._waiting.values()):
-                self._leave(each, _meaning(error))
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._turns = None
+        while self._waiting:
+            await self._go_on(list(self._waiting.values())[:LOADS_AT_ONCE])
+
+    def _end(self, turns: asyncio.Task[None]) -> None:
+        """Tell those who still wait, for nobody else ever would, that their turn does not come."""
+        error = asyncio.CancelledError() if turns.cancelled() else turns.exception()
+        if error is None or turns is not self._turns:
+            return
+        dead = isinstance(error, EngineDeadError)
+        if not dead:
+            log.error("the engine's loads are called off", exc_info=error)
+        for load in list(self._waiting.values()):
+            self._leave(load, EngineDeadError() if dead else _called_off(load.request.lora_name))
 
     async def _go_on(self, turn: Sequence[_Load]) -> None:
         """Have the core go on with as many of these as it gets to."""
@@ -101,9 +104,5 @@ class Loads:
             load.done.set_result(end)
 
 
-def _meaning(error: BaseException) -> Exception:
-    """What the end of all loads means to each of them."""
-    if isinstance(error, EngineDeadError):
-        return EngineDeadError()  # type: ignore[no-any-return]  # vLLM ships no types that mypy follows
-    log.error("the engine's loads are called off", exc_info=error)
-    return EngineUnavailable("the engine does not load adapters now: try again later")
+def _called_off(name: str) -> EngineUnavailable:
+    return EngineUnavailable(f"the engine does not load {name} now: try again", details={"adapter": name})

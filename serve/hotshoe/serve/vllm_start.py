@@ -60,7 +60,7 @@ def _start(config: VllmConfig, sockets: Path, early: Prespawned | None) -> Async
 
 def _start_in(process: Prespawned | None, config: VllmConfig, sockets: Path) -> AsyncLLM:
     on_cpu = current_platform.is_cpu()
-    # A server's second engine would have them all, for then the plugin is loaded: see lora_cpu/layers.py.
+    # Once lora_cpu/install.py has set vLLM's compiler, its default is all of them: from the second engine on.
     custom_ops = ["none"] if on_cpu and not is_stock() else []
     lent = contextlib.nullcontext() if process is None else process.lent()
     variables = environment(config.threads, sockets)

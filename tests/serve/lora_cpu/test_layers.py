@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from vllm.config import CompilationConfig, VllmConfig, set_current_vllm_config
-from vllm.model_executor.layers.layernorm import GemmaRMSNorm, RMSNorm
+from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.layers.rotary_embedding import get_rope
-from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
+from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding
+from vllm.model_executor.layers.rotary_embedding.fope import FourierRotaryEmbedding
+from vllm.model_executor.layers.rotary_embedding.llama3_rope import Llama3RotaryEmbedding
 from vllm.platforms import current_platform
 
 from hotshoe.serve import lora_cpu
@@ -45,6 +47,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     class Torch:
         ops = Ops()
         empty = staticmethod(torch.empty)
+        int64 = torch.int64
 
     monkeypatch.setattr(layers, "torch", Torch())
     return called
@@ -57,9 +60,15 @@ def _norm(**options: int | bool) -> RMSNorm:
     return layer
 
 
-def _rope(**parameters: float) -> Any:
+def _rope(*, in_halves: bool = True, **parameters: float) -> Any:
     rope_parameters = {"rope_theta": 10_000.0, **parameters}
-    return get_rope(HEAD, max_position=CONTEXT, rope_parameters=rope_parameters, dtype=torch.float32)
+    return get_rope(
+        HEAD,
+        max_position=CONTEXT,
+        is_neox_style=in_halves,
+        rope_parameters=rope_parameters,
+        dtype=torch.float32,
+    )
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
@@ -79,9 +88,9 @@ def test_a_norm_is_vllm_s_own_with_and_without_a_residual(
 ) -> None:
     layer = _norm()
     x, residual = _random(rows, HIDDEN, seed=2) * scale, _random(rows, HIDDEN, seed=3)
-    normalized, total = layers._norm(layer, x, residual)
+    normalized, total = layers._vllm_norm(layer, x, residual)
 
-    torch.testing.assert_close(layer(x.clone()), layers._norm(layer, x))
+    torch.testing.assert_close(layer(x.clone()), layers._vllm_norm(layer, x))
     found = layer(x.clone(), residual.clone())
     torch.testing.assert_close(found[0], normalized)
     assert torch.equal(found[1], total)
@@ -93,7 +102,7 @@ def test_a_row_that_overflows_stays_one_and_leaves_the_others_alone(value: float
     layer = _norm()
     x = _random(3, HIDDEN, seed=4)
     x[1, 7] = value
-    expected = layers._norm(layer, x.clone())
+    expected = layers._vllm_norm(layer, x.clone())
 
     torch.testing.assert_close(layer(x), expected, equal_nan=True)
 
@@ -104,7 +113,7 @@ def test_a_row_that_overflows_stays_one_and_leaves_the_others_alone(value: float
 def test_a_norm_takes_rows_that_lie_apart(x: torch.Tensor, compiled: list[str]) -> None:
     layer = _norm()
 
-    torch.testing.assert_close(layer(x), layers._norm(layer, x))
+    torch.testing.assert_close(layer(x), layers._vllm_norm(layer, x))
     assert compiled == ["rms_norm"]
 
 
@@ -116,9 +125,18 @@ def test_a_norm_takes_rows_that_lie_apart(x: torch.Tensor, compiled: list[str]) 
         (_norm, _random(4, HIDDEN, seed=7).double(), None),
         (_norm, _random(4, HIDDEN, seed=7), _strided(4, HIDDEN, 8)),
         (_norm, _random(4, HIDDEN, seed=7), _random(4, HIDDEN, seed=8).double()),
+        (_norm, _random(4, HIDDEN, seed=7), _random(1, HIDDEN, seed=8)),
         (_norm, _strided(4, HIDDEN, 7), _random(4, HIDDEN, seed=8)),
     ],
-    ids=["of a part", "an odd width", "other numbers", "a strided residual", "an other residual", "strided"],
+    ids=[
+        "of a part",
+        "an odd width",
+        "other numbers",
+        "a strided residual",
+        "an other residual",
+        "one residual",
+        "strided",
+    ],
 )
 def test_what_the_operator_does_not_take_goes_vllm_s_way(
     layer: Callable[[], RMSNorm], x: torch.Tensor, residual: torch.Tensor | None, compiled: list[str]
@@ -126,7 +144,7 @@ def test_what_the_operator_does_not_take_goes_vllm_s_way(
     made = layer()
     before = [x.clone(), None if residual is None else residual.clone()]
 
-    torch.testing.assert_close(made(x, residual), layers._norm(made, *before))
+    torch.testing.assert_close(made(x, residual), layers._vllm_norm(made, *before))
     assert compiled == []
 
 
@@ -136,19 +154,45 @@ def test_a_weight_of_another_width_is_an_error_and_not_read_beyond() -> None:
 
 
 @pytest.mark.parametrize("part", [1.0, 0.5])
+@pytest.mark.parametrize("in_halves", [True, False])
 @pytest.mark.parametrize("keys", [True, False])
 def test_positions_are_turned_into_angles_as_by_vllm_s_own(
-    part: float, keys: bool, compiled: list[str]
+    part: float, in_halves: bool, keys: bool, compiled: list[str]
 ) -> None:
-    rope = _rope(partial_rotary_factor=part)
+    rope = _rope(in_halves=in_halves, partial_rotary_factor=part)
     positions = torch.arange(5, 15)
     width = HEADS * HEAD
-    query, key, _ = torch.split(_random(10, 3 * width, seed=10), width, -1)
+    query, key, value = torch.split(_random(10, 3 * width, seed=10), width, -1)
     asked = (query, key) if keys else (query,)
-    expected = layers._rotate(rope, positions, *(each.clone() for each in asked))
+    expected = layers._vllm_rotate(rope, positions, *(each.clone() for each in asked))
+    before = value.clone()
 
     torch.testing.assert_close(rope(positions, *asked), expected)
+    assert torch.equal(value, before)
     assert compiled == ["rotary_embedding"]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [torch.arange(10, dtype=torch.int32), torch.arange(20)[::2], torch.arange(10).reshape(2, 5)],
+    ids=["short", "strided", "in rows"],
+)
+def test_positions_that_the_operator_misreads_go_vllm_s_way(
+    positions: torch.Tensor, compiled: list[str]
+) -> None:
+    rope, query = _rope(), _random(10, HEADS * HEAD, seed=13)
+
+    mine, _ = rope(positions, query.clone())
+
+    torch.testing.assert_close(mine, rope(positions.flatten().long().contiguous(), query.clone())[0])
+    assert compiled == ["rotary_embedding"]  # For what it is compared with.
+
+
+@pytest.mark.parametrize("rows", [(10, 9), (9, 10)], ids=["too few keys", "too few positions"])
+def test_rows_without_a_position_are_an_error_and_not_read_beyond(rows: tuple[int, int]) -> None:
+    query = _random(10, HEADS * HEAD, seed=14)
+    with pytest.raises(RuntimeError, match=r"shape|size"):
+        _rope()(torch.arange(rows[0]), query, _random(rows[1], HEADS * HEAD, seed=15))
 
 
 @pytest.mark.parametrize("by_head", ["both", "keys"])
@@ -167,6 +211,7 @@ def test_queries_or_keys_by_the_head_are_turned_vllm_s_way(by_head: str, compile
 
 
 def test_layers_with_a_way_of_their_own_keep_it() -> None:
+    assert issubclass(FourierRotaryEmbedding, RotaryEmbedding)
+    assert FourierRotaryEmbedding.forward_native is not layers._compiled_rotate
+    assert Llama3RotaryEmbedding.forward_native is layers._compiled_rotate
     assert RMSNorm.forward_native is layers._compiled_norm
-    for other in (GemmaRMSNorm, MRotaryEmbedding):
-        assert other.forward_native not in (layers._compiled_norm, layers._compiled_rotate)

@@ -49,14 +49,14 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         self._prepared: dict[int, Any] = {}
         self._sliced_at = 0.0
 
-    def begin_slice(self, *, idle: bool) -> float:
-        """When the slice that begins now is over (monotonic seconds). idle: nobody's stream waits."""
+    def slice_ends(self, *, idle: bool) -> float:
+        """When a slice that begins now is over (monotonic seconds). idle: nobody's stream waits."""
         # Only a load that is under way tells how long a step takes.
         step = time.monotonic() - self._sliced_at if self._under_way else 0.0
         return time.monotonic() + slice_seconds(step, idle=idle)
 
     def prepare(self, request: LoRARequest, until: float) -> bool:
-        """Go on loading an adapter; True once adding it takes no time, False where a slice ended before.
+        """Go on loading an adapter; True once adding it takes no time, False where the slice ended before.
 
         until: when that is (monotonic seconds). Raises what vLLM's own loading raises, and ValueError for
         what that would take in silence.

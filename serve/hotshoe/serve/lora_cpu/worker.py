@@ -41,7 +41,8 @@ class WorkerExtension:
         """
         manager = self.model_runner.lora_manager
         in_slices = isinstance(manager, SlicingWorkerManager)
-        until = manager.begin_slice(idle=idle) if in_slices else 0.0
+        # vLLM's own manager knows no slices: one adapter, the whole of it.
+        until = manager.slice_ends(idle=idle) if in_slices else 0.0
         answers: list[bool | str | None] = []
         for name, adapter_id, path in wanted:
             request = LoRARequest(name, adapter_id, path)
