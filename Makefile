@@ -12,7 +12,7 @@ demo: setup ## Train two tenants, publish, serve, call, hot-swap, roll back: the
 test: setup ## Run the tests
 	@.venv/bin/python -m pytest
 
-bench: setup ## Take the figures of docs/benchmarks.md again; 15 to 36 minutes on two quiet cores
+bench: setup ## Take the figures of docs/benchmarks.md again; 16 minutes or more on two quiet cores
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip -q
 	@.venv/bin/python -m pip install -q --no-deps -r benchmarks/requirements.txt
 	@.venv/bin/python -m benchmarks
