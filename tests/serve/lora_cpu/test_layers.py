@@ -210,6 +210,19 @@ def test_queries_or_keys_by_the_head_are_turned_vllm_s_way(by_head: str, compile
     assert compiled == []
 
 
+@pytest.mark.parametrize(
+    "key",
+    [_random(10, 2 * HEADS * HEAD, seed=16)[:, ::2], _random(10, HEADS * HEAD, seed=16).double()],
+    ids=["numbers that lie apart", "other numbers"],
+)
+def test_keys_that_the_operator_misreads_go_vllm_s_way(key: torch.Tensor, compiled: list[str]) -> None:
+    rope, positions, query = _rope(), torch.arange(10), _random(10, HEADS * HEAD, seed=17)
+    expected = layers._vllm_rotate(rope, positions, query.clone(), key.clone())
+
+    torch.testing.assert_close(rope(positions, query, key), expected)
+    assert compiled == []
+
+
 def test_layers_with_a_way_of_their_own_keep_it() -> None:
     assert issubclass(FourierRotaryEmbedding, RotaryEmbedding)
     assert FourierRotaryEmbedding.forward_native is not layers._compiled_rotate
