@@ -22,11 +22,13 @@ STEPS = {"steps": 6, "learning_rate": 1e-2, "threads": 1}
 RUN = """
 import json, sys
 from pathlib import Path
+from torch import distributed
 from hotshoe.train.config import TrainConfig
 from hotshoe.train.run import train
 raw, folder, out = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 result = train(TrainConfig.parse(raw, folder=folder), out=out)
-(out.parent / "losses.json").write_text(json.dumps([result.losses, result.adapter["loss"]]))
+told = [result.losses, result.adapter["loss"], distributed.is_initialized()]
+(out.parent / "told.json").write_text(json.dumps(told))
 """
 
 # accelerate 1.15 shards on GPUs only. torch itself shards on CPUs, too, once accelerate takes them for GPUs.
@@ -83,7 +85,8 @@ def test_two_processes_learn_what_one_learns_with_twice_the_rows(
         env=os.environ | {"ACCELERATE_USE_CPU": "true"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    losses, heldout = json.loads((tmp_path / "losses.json").read_text())
+    losses, heldout, together = json.loads((tmp_path / "told.json").read_text())
+    assert not together
     assert losses == pytest.approx(alone.losses, rel=1e-3)
     assert heldout == pytest.approx(alone.adapter["loss"], rel=1e-2)
     manifest = Manifest.parse((tmp_path / "both" / ".hotshoe" / "manifest.json").read_bytes())
@@ -117,3 +120,15 @@ def test_what_a_sharded_base_cannot_do_is_refused(
     with pytest.raises(InvalidConfig, match=said):
         train(config(tiny_base, folder, **(quick | tables)), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_leaves_runs_nothing_more_and_says_all_it_said() -> None:
+    leaving = "import atexit, os; from hotshoe.train.processes import leave; atexit.register(os.abort)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{leaving}; print('said'); leave()"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "said\n")

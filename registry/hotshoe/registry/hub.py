@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version as installed_version
@@ -286,3 +286,14 @@ def _prepare_client() -> None:
             else:
                 disable_progress_bars()
         _client_prepared = True
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Keep libraries from telling their makers of their use, which they do through huggingface_hub."""
+    before = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = before

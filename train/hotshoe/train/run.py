@@ -6,7 +6,6 @@ Nothing here imports torch before the run begins, so that a refusal is instant.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hotshoe.train.config import TrainConfig
 from hotshoe.train.disk import disk_explained, written_bytes
 from hotshoe.train.gates import judge_all
 from hotshoe.train.parent import Parents, fetch_parents
-from hotshoe.train.processes import check_sharding, processes
+from hotshoe.train.processes import Processes, check_sharding, disband, leave, processes
 from hotshoe.train.progress import Progress, Silent
 from hotshoe.train.result import Sample, TrainResult
 from hotshoe.train.trackers import tracked
@@ -50,7 +49,7 @@ def train(
     A run with `training.checkpoint_every_steps` that was killed goes on where it was when it is started
     again with the same config, data and `out`.
     Under torchrun or accelerate launch every process calls this with the same arguments; all but the
-    first do their share of the training and leave (SystemExit).
+    first do their share of the training, and their processes end here, with code 0.
     Raises InvalidConfig, InvalidData, BaseNotFound, BaseMismatch, Refused (the loss is not finite, memory or
     disk are full), Unservable, or the registry's errors about the parent; `out` is not written then.
     """
@@ -78,12 +77,11 @@ def train(
         # Checkpoints stay until the adapter is written: the exam after the last step may be killed, too.
         needed = written_bytes(config, desk.shape)
         with scratch_for(out, inputs, keep=keep, first=together.first, needed=needed) as scratch:
-            outcome = _learn(desk, out, scratch, progress, first=together.first)
-            if not together.first:
-                sys.exit(0)
+            outcome = _learn(desk, out, scratch, progress, together)
             # It is written beside `out` first.
             with disk_explained("the adapter", out.parent, needed, lambda: goes_on(scratch)):
-                return _write(desk, outcome, out=out, begun=begun)
+                result = _write(desk, outcome, out=out, begun=begun) if together.first else None
+    return result or leave()
 
 
 def _check_free(out: Path) -> None:
@@ -105,12 +103,12 @@ class _Outcome:
     figures: Mapping[str, Mapping[str, float]]
 
 
-def _learn(desk: Desk, out: Path, scratch: Path, progress: Progress, *, first: bool) -> _Outcome:
+def _learn(desk: Desk, out: Path, scratch: Path, progress: Progress, together: Processes) -> _Outcome:
     from hotshoe.train.model import load_base, merged
     from hotshoe.train.plain import load_plain
     from hotshoe.train.recipes import RECIPES
 
-    config, recipe = desk.config, RECIPES[desk.config.recipe]
+    config, recipe, first = desk.config, RECIPES[desk.config.recipe], together.first
     heard: dict[str, Heard] = {}
 
     def examine(who: str) -> None:
@@ -129,6 +127,7 @@ def _learn(desk: Desk, out: Path, scratch: Path, progress: Progress, *, first: b
     progress.stage("Train")
     with tracked(out):
         learned = _teach(desk, adapted, examine, scratch, progress, first=first)
+    disband(together)
     if config.lora.moves_base and first:
         # Two bases need not stand in memory at once.
         del model, adapted

@@ -1,10 +1,10 @@
-"""Where a run's steps are reported, too: transformers' own integrations, checked before a run."""
+"""Where a run's steps are reported, too, and where not: transformers' own integrations, checked before it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hotshoe.adapter.errors import InvalidConfig
@@ -31,15 +31,17 @@ def check_trackers(names: Sequence[str]) -> None:
 
 @contextmanager
 def tracked(out: Path) -> Iterator[None]:
-    """Let tensorboard write to `tensorboard/NAME` beside the run's folder, unless the environment says where.
+    """Let tensorboard write to `tensorboard/NAME` beside the run's folder, unless the environment says where,
+    and tell nobody who was not asked for.
 
-    By itself it would write among the trainer's own files, which go when the run ends.
+    By itself tensorboard would write among the trainer's own files, which go when the run ends, and trl
+    would tell its makers of the base's architecture and the machine.
     """
-    if _TENSORBOARD in os.environ:
+    from hotshoe.registry.hub import unreported
+
+    with ExitStack() as restored:
+        restored.enter_context(unreported())
+        if _TENSORBOARD not in os.environ:
+            os.environ[_TENSORBOARD] = str(out.with_name("tensorboard") / out.name)
+            restored.callback(os.environ.pop, _TENSORBOARD)
         yield
-        return
-    os.environ[_TENSORBOARD] = str(out.with_name("tensorboard") / out.name)
-    try:
-        yield
-    finally:
-        del os.environ[_TENSORBOARD]
