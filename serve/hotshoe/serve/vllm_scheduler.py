@@ -7,12 +7,13 @@ from vllm.v1.core.sched.scheduler import Scheduler
 
 from hotshoe.serve.overflow import EndOverflowed
 from hotshoe.serve.pacing import Paced
+from hotshoe.serve.room import Roomy
 from hotshoe.serve.structures.patience import Patient
 
 
-class StepwiseScheduler(Paced, Patient, EndOverflowed, Scheduler):  # type: ignore[misc]
+class StepwiseScheduler(Paced, Patient, EndOverflowed, Roomy, Scheduler):  # type: ignore[misc]
     """Where vLLM plans one step at a time."""
 
 
-class AheadScheduler(Paced, Patient, EndOverflowed, AsyncScheduler):  # type: ignore[misc]
+class AheadScheduler(Paced, Patient, EndOverflowed, Roomy, AsyncScheduler):  # type: ignore[misc]
     """Where vLLM plans a step ahead."""
