@@ -37,6 +37,8 @@ class Victim:
             "HF_TOKEN": hub.token,
             "HF_HOME": str(home / "hf"),
             "HOTSHOE_CACHE": str(home / "cache"),
+            # Who is killed leaves what was staged.
+            "TMPDIR": str(home),
         }
 
     def dies(
@@ -66,7 +68,9 @@ class Victim:
 
 @pytest.fixture
 def victim(hub: HubServer, tmp_path: Path) -> Victim:
-    return Victim(hub, tmp_path / "home")
+    home = tmp_path / "home"
+    home.mkdir()
+    return Victim(hub, home)
 
 
 @pytest.mark.parametrize(
