@@ -62,7 +62,8 @@ def test_a_stream_that_was_called_off_is_forgotten() -> None:
     pace.tell([made("a", 1)], running, SECONDS, 0.0)
     pace.tell([made("a", 2)], running, SECONDS, 0.01)
     assert pace.tell([], set(), SECONDS, 0.07) == []
-    assert not pace._streams
+    assert not pace._begun
+    assert not pace._held
 
 
 def test_what_happened_to_a_request_is_told_at_once() -> None:
@@ -148,4 +149,5 @@ def test_nothing_is_lost_doubled_or_late_whatever_comes_when(steps: list[Step]) 
     for name, tokens in makes.items():
         assert hears[name] == tokens[: len(hears[name])]
         assert name in called_off or hears[name] == tokens
-    assert pace._streams.keys() <= running
+    assert pace._begun <= running
+    assert not pace._held

@@ -5,13 +5,14 @@ from __future__ import annotations
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from hotshoe.serve.going_on import GoingOn
 from hotshoe.serve.overflow import EndOverflowed
 from hotshoe.serve.pacing import Paced
 from hotshoe.serve.room import Roomy
 from hotshoe.serve.structures.patience import Patient
 
 
-class StepwiseScheduler(Paced, Patient, EndOverflowed, Roomy, Scheduler):  # type: ignore[misc]
+class StepwiseScheduler(GoingOn, Paced, Patient, EndOverflowed, Roomy, Scheduler):  # type: ignore[misc]
     """Where vLLM plans one step at a time."""
 
 
