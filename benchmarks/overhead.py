@@ -29,6 +29,10 @@ from hotshoe.serve.telemetry import telemetry
 from hotshoe.wire.values import Delta, GenerateRequest, Sampling, Tokens
 
 ROUNDS = 9
+WAVE_ROUNDS = 4
+"""So many of waves for each round of the rest: they are short, swing by tens of percent, and their goal is
+three."""
+
 REQUESTS, LONG = 300, 33
 STREAMS, WAVES, PROMPT_TOKENS, ANSWER_TOKENS = 64, 4, 16, 32
 NAME = AdapterName("bench", "one")
@@ -57,7 +61,8 @@ async def measure(rounds: int) -> Group:
                 same = EngineAdapter(name="bench/same@1", id=1000, folder=made)
                 await real.add(same)
                 streaming = await in_turns(
-                    {"engine": _streams(_ask_engine(real, same)), "hotshoe": _streams(_ask(over))}, rounds
+                    {"engine": _streams(_ask_engine(real, same)), "hotshoe": _streams(_ask(over))},
+                    rounds * WAVE_ROUNDS,
                 )
     return _group(series, streaming)
 

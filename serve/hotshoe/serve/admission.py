@@ -158,9 +158,11 @@ class Admission:
         return self._queue.running
 
     async def _wait(self, ticket: Ticket) -> None:
-        turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
         self._queue.offer(ticket)
         self._admit()
+        if ticket in self._inside:
+            return
+        turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
         try:
             await turn
         except asyncio.CancelledError:
@@ -176,7 +178,7 @@ class Admission:
     def _admit(self) -> None:
         for ticket in self._queue.admit(self._clock()):
             self._inside.add(ticket)
-            if not (turn := self._turns[ticket]).done():
+            if (turn := self._turns.get(ticket)) is not None and not turn.done():
                 turn.set_result(None)
 
     def _account(self, tenant: Tenant) -> _Account:
