@@ -81,6 +81,10 @@ class SlicingWorkerManager(LRUCacheWorkerLoRAManager):  # type: ignore[misc]  # 
         self._adapter_manager.activate_adapter(lora_request.lora_int_id)
         return True
 
+    def list_adapters(self) -> set[int]:
+        # For each adapter that is loaded vLLM asks, and copies the whole cache twice.
+        return set(self._adapter_manager._registered_adapters)
+
     def remove_adapter(self, adapter_id: int) -> bool:
         self._under_way.pop(adapter_id, None)
         self._prepared.pop(adapter_id, None)
