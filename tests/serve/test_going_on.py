@@ -29,6 +29,7 @@ from hotshoe.serve.going_on import GoingOn, plain
 from hotshoe.serve.overflow import OVERFLOWED, EndOverflowed
 from hotshoe.serve.pacing import Paced
 from hotshoe.serve.room import Roomy
+from hotshoe.serve.vllm_scheduler import AheadScheduler, StepwiseScheduler
 
 SIZE, BLOCKS, CONTEXT, SEQUENCES = 4, 11, 24, 6
 
@@ -51,11 +52,11 @@ ACTIONS = st.tuples(
 ).map(lambda begun: [*begun[0], *itertools.chain.from_iterable(begun[1])])
 
 
-class All(Paced, EndOverflowed, Roomy, Scheduler):  # type: ignore[misc]
+class All(Paced, EndOverflowed, Scheduler):  # type: ignore[misc]
     """vLLM looks at each token of each request."""
 
 
-class Fast(GoingOn, All):
+class Fast(GoingOn, Paced, EndOverflowed, Roomy, Scheduler):  # type: ignore[misc]
     """It looks at those that may be more than one token."""
 
 
@@ -78,7 +79,9 @@ def configured(tiny_base: Path) -> Callable[[], VllmConfig]:
 class Core:
     """A scheduler, and a model that says what it is told to."""
 
-    def __init__(self, kind: type[All], config: VllmConfig, clock: list[float], log_stats: bool) -> None:
+    def __init__(
+        self, kind: type[Scheduler], config: VllmConfig, clock: list[float], log_stats: bool
+    ) -> None:
         init_none_hash(sha256)
         spec = FullAttentionSpec(block_size=SIZE, num_kv_heads=1, head_size=8, dtype=torch.float32)
         caches = KVCacheConfig(BLOCKS, [], [KVCacheGroupSpec(["layer"], spec)])
@@ -226,3 +229,11 @@ def test_who_left_the_step_or_made_no_or_many_tokens_is_left_to_vllm() -> None:
     assert not known.goes_on([1, 1])
     request.num_stale_output_tokens = 1
     assert not known.goes_on([1])
+
+
+def test_a_server_plans_with_all_of_it() -> None:
+    assert issubclass(StepwiseScheduler, GoingOn)
+    assert issubclass(StepwiseScheduler, Roomy)
+    assert issubclass(AheadScheduler, Roomy)
+    # Tokens that are not known yet when the next step is planned are vLLM's to take note of.
+    assert not issubclass(AheadScheduler, GoingOn)

@@ -30,6 +30,7 @@ WINDOW = SlidingWindowSpec(
 
 BEGINS = st.tuples(st.just("begins"), st.lists(st.integers(0, 1), min_size=1, max_size=10))
 GOES_ON = st.tuples(st.just("goes on"), st.integers(0, 9), st.integers(1, 6))
+LEAPS = st.tuples(st.just("leaps"), st.integers(0, 9), st.integers(1, 6))
 ENDS = st.tuples(st.just("ends"), st.integers(0, 9))
 
 
@@ -76,6 +77,19 @@ class Cache:
             self.requests.append(request)
         return _ids(given)
 
+    def leaps(self, number: int, tokens: int) -> object:
+        """By so many tokens at once, as in a part of a prompt."""
+        if number >= len(self.requests):
+            return None
+        request = self.requests[number]
+        new = min(tokens, CONTEXT - 1 - request.num_tokens)
+        if new <= 0:
+            return None
+        request.append_output_token_ids([n % 2 for n in range(new)])
+        given = self.manager.allocate_slots(request, new, num_lookahead_tokens=0)
+        request.num_computed_tokens += new if given is not None else 0
+        return _ids(given)
+
     def goes_on(self, number: int, tokens: int) -> object:
         """By so many tokens, of which each is the next one's input."""
         if number >= len(self.requests):
@@ -112,7 +126,7 @@ def _ids(given: KVCacheBlocks | None) -> object:
     return None if given is None else given.get_block_ids()
 
 
-@given(st.lists(st.one_of(BEGINS, GOES_ON, GOES_ON, ENDS), max_size=30))
+@given(st.lists(st.one_of(BEGINS, GOES_ON, GOES_ON, LEAPS, ENDS), max_size=30))
 def test_every_request_gets_what_it_would_have_got(actions: list[tuple[str, ...]]) -> None:
     ours, plain = Cache(EVERYTHING), Cache(EVERYTHING)
     look_for_room_first(ours.manager)

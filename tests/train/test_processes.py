@@ -122,13 +122,23 @@ def test_what_a_sharded_base_cannot_do_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_process_that_leaves_runs_nothing_more_and_says_all_it_said() -> None:
-    leaving = "import atexit, os; from hotshoe.train.processes import leave; atexit.register(os.abort)"
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("pass", "said\n"),
+        ("sys.stdout = None", "said\n"),
+        ("os.dup2(os.open(os.devnull, os.O_RDONLY), 1)", ""),
+    ],
+    ids=["plain", "replaced", "nobody listens"],
+)
+def test_a_process_that_leaves_runs_nothing_more_and_says_all_it_can(before: str, said: str) -> None:
+    leaving = "import atexit, os, sys; from hotshoe.train.processes import leave; atexit.register(os.abort)"
     done = subprocess.run(
-        [sys.executable, "-c", f"{leaving}; print('said'); leave()"],
+        [sys.executable, "-c", f"{leaving}; print('said'); {before}; leave()"],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
-    assert (done.returncode, done.stdout) == (0, "said\n")
+    assert (done.returncode, done.stdout) == (0, said)

@@ -160,7 +160,8 @@ def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        # What follows from the others is for the code alone.
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.init}
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -290,7 +290,10 @@ def _prepare_client() -> None:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Keep libraries from telling their makers of their use, which they do through huggingface_hub."""
+    """Keep libraries from telling their makers of their use, which they do through huggingface_hub.
+
+    Holds for the whole process: not for blocks of several threads that overlap.
+    """
     before = constants.HF_HUB_DISABLE_TELEMETRY
     constants.HF_HUB_DISABLE_TELEMETRY = True
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -88,9 +89,12 @@ def disband(together: Processes) -> None:
 def leave() -> NoReturn:
     """End this process with code 0, without what Python does at the end.
 
-    Threads of torch's group outlive it, and one that lets go of a tensor while the interpreter is taken
-    down aborts the process (pytorch/pytorch issue 190489): seen once in hundreds of runs.
+    Threads of torch outlive training, and one that lets go of a tensor while the interpreter is taken down
+    aborts the process: seen once in hundreds of runs. Which threads is not settled (pytorch/pytorch issue
+    190489, pull request 179291). The first process ends as any does: it has a result to return.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # Nobody reads any more, or it is closed.
+                stream.flush()
     os._exit(0)

@@ -16,6 +16,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from hotshoe.train.processes import processes
+
 
 class Progress(Protocol):
     """Told what a run is doing; must return at once."""
@@ -36,7 +38,11 @@ class Silent:
 
 
 class Terminal:
-    """One line per stage with a bar, the loss and the time left. Use it as a context manager."""
+    """One line per stage with a bar, the loss and the time left. Use it as a context manager.
+
+    Of several processes only the first one's shows anything: the others may end within the block, and would
+    leave a terminal as bars need it.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._bars = RichProgress(
@@ -47,6 +53,7 @@ class Terminal:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console or Console(stderr=True),
+            disable=not processes().first,
         )
         self._current: TaskID | None = None
 
