@@ -23,6 +23,7 @@ def run_with_room(spare: int, raw: Any, folder: Path, out: Path) -> subprocess.C
     """A run in a process that may take `spare` bytes more than it has once its libraries are loaded."""
     code = (
         "import resource, hotshoe.train.recipes, trl.trainer.sft_trainer, torch; torch.set_num_threads(1)\n"
+        "import matplotlib.figure, matplotlib.backends.backend_agg\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         f"resource.setrlimit(resource.RLIMIT_AS, (used + {spare}, used + {spare}))\n"
     )
