@@ -18,7 +18,7 @@ from benchmarks.harness import Arm, Goal, Group, Row, Sample, Series, at_least, 
 from benchmarks.streams import at_once, first_token_ms, throughput
 from hotshoe.client import AsyncClient
 
-ROUNDS = 8
+ROUNDS = 12
 STREAMS = (1, 16, 64, 256)
 PROMPT_TOKENS, ANSWER_TOKENS = 16, 32
 WAVES = {1: 8, 16: 6, 64: 3, 256: 2}
