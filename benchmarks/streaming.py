@@ -25,57 +25,83 @@ WAVES = {1: 8, 16: 6, 64: 3, 256: 2}
 """How often a sample repeats its streams, so that small ones last long enough to be measured. The median of
 these is the sample: one hiccup moves a mean."""
 
+CROWD = 64
+"""From so many streams on there are goals over other servers."""
+
 DIRECT, HOTSHOE, HTTP, GRPC, EMPTY = "AsyncLLM", "hotshoe", "vllm serve", "vLLM gRPC", "empty gRPC"
 
 
 async def measure(rounds: int) -> Group:
-    """Every server stays up; at each number of streams they take turns."""
+    """At each number of streams the servers take turns: first beside the engine alone, then beside the peers.
+
+    Not all at once: a server that idles while others have their turns is slower when it is asked again, and
+    vLLM's take some time of the processors even then.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        base = models.tiny_base(scratch)
+        async with contextlib.AsyncExitStack() as stack:
+            ours = await stack.enter_async_context(
+                servers.hotshoe_server(base, scratch / "registry", sequences=max(STREAMS))
+            )
+            client = await stack.enter_async_context(AsyncClient(ours.target))
+            asks = {HOTSHOE: (clients.hotshoe(client), ours.pid)}
+            async with contextlib.AsyncExitStack() as engine:
+                beside = await _engine(engine, base)
+                over_engine = [await _turns(asks | beside, streams, rounds) for streams in STREAMS]
+            peers = await _peers(stack, base)
+            over_peers = [await _turns(asks | peers, streams, rounds) for streams in STREAMS]
     rows: list[Row] = []
-    async with contextlib.AsyncExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        asks = await _start(stack, scratch)
-        # All servers are under this process, and even idle ones take some time.
-        apart = {DIRECT: [pid for name, (_, pid) in asks.items() if name != DIRECT]}
-        for streams in STREAMS:
-            arms = {name: _arm(ask, pid, streams, apart.get(name, ())) for name, (ask, pid) in asks.items()}
-            rows += _rows(streams, await in_turns(arms, rounds))
+    for streams, engine_series, peer_series in zip(STREAMS, over_engine, over_peers, strict=True):
+        rows += _rows_over_engine(streams, engine_series) + _rows_over_peers(streams, peer_series)
     return Group(
         name="streaming",
         title="Streaming: what the server adds to the engine",
         setting=f"A tiny Llama (2 layers, hidden 128), {PROMPT_TOKENS} tokens in, {ANSWER_TOKENS} out, "
         "greedy, token ids in, no adapter; all clients in one process; CPU is that of the server's processes "
-        "(for AsyncLLM: of its process, which is the client's too, and the engine's).",
+        "(for AsyncLLM: of its process, which is the client's too, and the engine's). First in turns with "
+        "AsyncLLM and the empty server, then, without these, with vLLM's servers.",
         rows=rows,
     )
 
 
-async def _start(stack: contextlib.AsyncExitStack, scratch: Path) -> dict[str, tuple[Ask, int]]:
-    """name -> how to ask, and the process that serves."""
-    base = models.tiny_base(scratch)
-    most = max(STREAMS)
-    engine = await stack.enter_async_context(vllm_engine(base, stock=True, max_sequences=most))
-    asks = {DIRECT: (clients.direct(engine._llm), os.getpid())}  # type: ignore[attr-defined]
+Asks = dict[str, tuple[Ask, int]]
+"""name -> how to ask, and the process that serves."""
+
+
+async def _engine(stack: contextlib.AsyncExitStack, base: models.BaseModel) -> Asks:
+    """The engine in this process, and the server without one."""
+    engine = await stack.enter_async_context(vllm_engine(base, stock=True, max_sequences=max(STREAMS)))
+    empty = await stack.enter_async_context(servers.empty_grpc())
+    return {
+        DIRECT: (clients.direct(engine._llm), os.getpid()),  # type: ignore[attr-defined]
+        EMPTY: (await stack.enter_async_context(clients.empty_grpc(empty.target)), empty.pid),
+    }
+
+
+async def _peers(stack: contextlib.AsyncExitStack, base: models.BaseModel) -> Asks:
+    """vLLM's own servers, as many as there are here."""
     peers = {HTTP: (servers.vllm_http, clients.http), GRPC: (servers.vllm_grpc, clients.vllm_grpc)}
     if not servers.has_vllm_grpc():
         del peers[GRPC]
     # Together: they take most of a minute each.
     async with asyncio.TaskGroup() as starts:
-        starting = starts.create_task(
-            stack.enter_async_context(servers.hotshoe_server(base, scratch / "registry", sequences=most))
-        )
         started = {
-            name: starts.create_task(stack.enter_async_context(server(base, sequences=most)))
+            name: starts.create_task(stack.enter_async_context(server(base, sequences=max(STREAMS))))
             for name, (server, _) in peers.items()
         }
-    ours = starting.result()
-    client = await stack.enter_async_context(AsyncClient(ours.target))
-    asks[HOTSHOE] = (clients.hotshoe(client), ours.pid)
-    empty = await stack.enter_async_context(servers.empty_grpc())
-    asks[EMPTY] = (await stack.enter_async_context(clients.empty_grpc(empty.target)), empty.pid)
+    asks: Asks = {}
     for name, (_, ask_of) in peers.items():
         served = started[name].result()
         asks[name] = (await stack.enter_async_context(ask_of(served.target)), served.pid)
     return asks
+
+
+async def _turns(asks: Asks, streams: int, rounds: int) -> Series:
+    # All servers are under this process, and even idle ones take some time.
+    apart = {DIRECT: [pid for name, (_, pid) in asks.items() if name != DIRECT]}
+    arms = {name: _arm(ask, pid, streams, apart.get(name, ())) for name, (ask, pid) in asks.items()}
+    return await in_turns(arms, rounds)
 
 
 def _arm(ask: Ask, pid: int, streams: int, apart: Iterable[int]) -> Arm:
@@ -105,26 +131,28 @@ def _arm(ask: Ask, pid: int, streams: int, apart: Iterable[int]) -> Arm:
     return run
 
 
-def _rows(streams: int, series: Series) -> list[Row]:
-    def row(metric: str, peer: str, goal: Goal | None, what: str) -> Row:
-        return series.row(
-            f"{streams} streams: {what} {peer}", metric, metric, arm=HOTSHOE, peer=peer, goal=goal
-        )
+def _row(streams: int, series: Series, metric: str, peer: str, goal: Goal | None, what: str) -> Row:
+    return series.row(f"{streams} streams: {what} {peer}", metric, metric, arm=HOTSHOE, peer=peer, goal=goal)
 
-    crowded = streams >= 64
+
+def _rows_over_engine(streams: int, series: Series) -> list[Row]:
     rows = [
-        row("tokens/s", DIRECT, at_least(0.9), "throughput over"),
-        row("tokens/s", HTTP, at_least(1.3) if crowded else None, "throughput over"),
-    ]
-    if GRPC in series.samples:
-        rows.append(row("tokens/s", GRPC, at_least(1.0) if crowded else None, "throughput over"))
-    rows += [
-        row("ms", DIRECT, at_most(1.3), "median first token over"),
+        _row(streams, series, "tokens/s", DIRECT, at_least(0.9), "throughput over"),
+        _row(streams, series, "ms", DIRECT, at_most(1.3), "median first token over"),
         _floor(streams, series, "ms", "median first token"),
-        row("CPU us/token", DIRECT, at_most(1.15), "server CPU over"),
+        _row(streams, series, "CPU us/token", DIRECT, at_most(1.15), "server CPU over"),
     ]
     # Fewer take too little of a processor to be told by the clock that counts it.
-    return [*rows, _floor(streams, series, "CPU us/token", "server CPU")] if crowded else rows
+    return [*rows, _floor(streams, series, "CPU us/token", "server CPU")] if streams >= CROWD else rows
+
+
+def _rows_over_peers(streams: int, series: Series) -> list[Row]:
+    goals = {HTTP: at_least(1.3), GRPC: at_least(1.0)} if streams >= CROWD else {}
+    return [
+        _row(streams, series, "tokens/s", peer, goals.get(peer), "throughput over")
+        for peer in (HTTP, GRPC)
+        if peer in series.samples
+    ]
 
 
 def _floor(streams: int, series: Series, metric: str, what: str) -> Row:
