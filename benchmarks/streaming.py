@@ -17,6 +17,7 @@ from benchmarks.engines import prompts, vllm_engine
 from benchmarks.harness import Arm, Goal, Group, Row, Sample, Series, at_least, at_most, cpu_seconds, in_turns
 from benchmarks.streams import at_once, first_token_ms, throughput
 from hotshoe.client import AsyncClient
+from hotshoe.registry import BaseModel
 
 ROUNDS = 12
 STREAMS = (1, 16, 64, 256)
@@ -69,7 +70,7 @@ Asks = dict[str, tuple[Ask, int]]
 """name -> how to ask, and the process that serves."""
 
 
-async def _engine(stack: contextlib.AsyncExitStack, base: models.BaseModel) -> Asks:
+async def _engine(stack: contextlib.AsyncExitStack, base: BaseModel) -> Asks:
     """The engine in this process, and the server without one."""
     engine = await stack.enter_async_context(vllm_engine(base, stock=True, max_sequences=max(STREAMS)))
     empty = await stack.enter_async_context(servers.empty_grpc())
@@ -79,7 +80,7 @@ async def _engine(stack: contextlib.AsyncExitStack, base: models.BaseModel) -> A
     }
 
 
-async def _peers(stack: contextlib.AsyncExitStack, base: models.BaseModel) -> Asks:
+async def _peers(stack: contextlib.AsyncExitStack, base: BaseModel) -> Asks:
     """vLLM's own servers, as many as there are here."""
     peers = {HTTP: (servers.vllm_http, clients.http), GRPC: (servers.vllm_grpc, clients.vllm_grpc)}
     if not servers.has_vllm_grpc():
