@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm.v1.engine import EngineCoreEvent, EngineCoreEventType, EngineCoreOutput, FinishReason
+from vllm.v1.engine import (
+    EngineCoreEvent,
+    EngineCoreEventType,
+    EngineCoreOutput,
+    EngineCoreOutputs,
+    FinishReason,
+)
 from vllm.v1.outputs import LogprobsLists
 
-from hotshoe.serve.pacing import LONGEST_SECONDS, Pace, seconds_between
+from hotshoe.serve.pacing import LONGEST_SECONDS, Pace, Paced, seconds_between
 
 SECONDS = 0.064
 
@@ -100,6 +108,53 @@ def test_an_answer_that_overflows_after_tokens_with_log_probabilities_ends() -> 
     assert pace.tell([end], set(), SECONDS, 0.02) == [end]
     assert end.new_token_ids == [2]
     assert end.new_logprobs is output.new_logprobs
+
+
+class Made:
+    """A scheduler below: each step makes what `steps` says, for all of its requests."""
+
+    def __init__(self, steps: list[list[EngineCoreOutput]]) -> None:
+        self.requests = {"a": 1, "b": 2, "c": 3}
+        self.running = [*self.requests]
+        self._steps = iter(steps)
+
+    def update_from_output(self) -> dict[int, EngineCoreOutputs]:
+        stats = self.make_stats(None, None)
+        return {0: EngineCoreOutputs(outputs=next(self._steps), scheduler_stats=stats)}
+
+    def make_stats(self, *figures: object) -> str | None:
+        return "stats"
+
+
+class PacedMade(Paced, Made):
+    """It, told of at the pace of three streams: every 6 ms."""
+
+
+def test_a_step_that_says_nothing_wakes_up_nobody_and_statistics_wait_with_the_tokens() -> None:
+    steps = [[made("a", 1)], [made("a", 2)], [made("a", 3)], [made("a", 4, end=True)]]
+    told_of = []
+    with mock.patch.object(time, "monotonic") as clock:
+        clock.return_value = 1.0
+        scheduler = PacedMade(steps)
+        for clock.return_value in (1.0, 1.002, 1.007, 1.008):
+            found = scheduler.update_from_output()
+            told_of.append({n: (told(step.outputs), step.scheduler_stats) for n, step in found.items()})
+    assert told_of == [
+        {0: ([("a", [1])], "stats")},
+        {},
+        {0: ([("a", [2, 3])], "stats")},
+        {0: ([("a", [4])], None)},
+    ]
+
+
+def test_statistics_come_at_once_where_nothing_runs_or_there_is_more_to_them() -> None:
+    scheduler = PacedMade([[]])
+    scheduler.update_from_output()
+    assert scheduler.make_stats(None, None) is None
+    assert scheduler.make_stats(None, object()) == "stats"
+    assert scheduler.make_stats() == "stats"
+    scheduler.running = []
+    assert scheduler.make_stats(None, None) == "stats"
 
 
 class Step(NamedTuple):
