@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from vllm import SamplingParams
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import EngineArgs
+from vllm.sampling_params import RepetitionDetectionParams, StructuredOutputsParams
 from vllm.utils.hashing import sha256
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -39,7 +40,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "stops": {"stop_token_ids": [2]},
     "at least": {"stop_token_ids": [2], "min_tokens": 3},
     "logprobs": {"logprobs": 1},
+    "no end": {"ignore_eos": True},
+    "repeats": {"repetition_detection": RepetitionDetectionParams(2, 1, 3)},
 }
+EOS = 3
 
 BEGINS = st.tuples(
     st.just("begins"), st.sampled_from([*KINDS]), st.lists(st.integers(0, 1), min_size=1, max_size=9)
@@ -54,6 +58,10 @@ ACTIONS = st.tuples(
 
 class All(Paced, EndOverflowed, Scheduler):  # type: ignore[misc]
     """vLLM looks at each token of each request."""
+
+
+class Vllms(EndOverflowed, Scheduler):  # type: ignore[misc]
+    """It tells of each, too, when it is made."""
 
 
 class Fast(GoingOn, Paced, EndOverflowed, Roomy, Scheduler):  # type: ignore[misc]
@@ -97,7 +105,7 @@ class Core:
 
     def begins(self, kind: str, prompt: Sequence[int]) -> None:
         wanted = SamplingParams(**{"max_tokens": CONTEXT, **KINDS[kind]})
-        wanted._all_stop_token_ids = {*(wanted.stop_token_ids or ())}
+        wanted.update_from_generation_config({}, EOS)
         name = f"r{next(self._names)}"
         self.scheduler.add_request(Request(name, [*prompt], wanted, None, block_hasher=self._hasher))
 
@@ -237,3 +245,58 @@ def test_a_server_plans_with_all_of_it() -> None:
     assert issubclass(AheadScheduler, Roomy)
     # Tokens that are not known yet when the next step is planned are vLLM's to take note of.
     assert not issubclass(AheadScheduler, GoingOn)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "also"),
+    [
+        ({"prompt_logprobs": 1}, {}),
+        ({"logprob_token_ids": [1]}, {}),
+        ({"structured_outputs": StructuredOutputsParams(json="{}")}, {}),
+        ({}, {"resumable": True}),
+        ({}, {"trace_headers": {"traceparent": "00"}}),
+        ({}, {"mm_features": [object()]}),
+    ],
+)
+def test_of_whom_more_is_wanted_than_tokens_is_left_to_vllm(
+    wanted: dict[str, Any], also: dict[str, Any]
+) -> None:
+    request = Request("a", [1, 0], SamplingParams(max_tokens=9, **wanted), None, **also)
+    request.prefill_stats = None
+    assert plain(request, CONTEXT) is None
+
+
+@given(actions=ACTIONS)
+def test_all_is_told_of_in_the_end_and_counted_as_vllm_counts(
+    configured: Callable[[], VllmConfig], actions: list[tuple[Any, ...]]
+) -> None:
+    told = []
+    ends = [("steps", [1] * SEQUENCES, 1)] * 120
+    for kind in (Fast, Vllms):
+        clock = [0.0]
+        with mock.patch.object(time, "monotonic", side_effect=lambda clock=clock: clock[0]):
+            core = Core(kind, configured(), clock, log_stats=True)
+            said = [getattr(core, name)(*arguments) for name, *arguments in (*actions, *ends)]
+        told.append(_summed(itertools.chain.from_iterable(filter(None, said))))
+    ours, theirs = told
+    assert ours["stats"] == theirs["stats"]
+    for name, tokens in theirs["tokens"].items():
+        assert ours["tokens"].get(name, [])[: len(tokens)] == tokens[: len(ours["tokens"].get(name, []))]
+        assert name not in theirs["ended"] or ours["tokens"][name] == tokens
+    assert ours["ended"] == theirs["ended"]
+
+
+def _summed(steps: Iterable[Any]) -> dict[str, Any]:
+    """All tokens and the end of each request; what came of its counts, and the last statistics."""
+    tokens: dict[str, list[int]] = {}
+    ended, counted, last = {}, [0, 0, 0], None
+    for outputs, stats in steps:
+        for name, new, reason, *_ in outputs:
+            tokens.setdefault(name, []).extend(new)
+            if reason is not None:
+                ended[name] = reason
+        if stats is not None:
+            each = stats.prefix_cache_stats
+            counted = [a + b for a, b in zip(counted, (each.requests, each.queries, each.hits), strict=True)]
+            last = (stats.num_running_reqs, stats.num_waiting_reqs, stats.kv_cache_usage)
+    return {"tokens": tokens, "ended": ended, "stats": (counted, last)}

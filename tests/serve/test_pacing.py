@@ -148,13 +148,14 @@ def test_a_step_that_says_nothing_wakes_up_nobody_and_statistics_wait_with_the_t
 
 
 def test_statistics_come_at_once_where_nothing_runs_or_there_is_more_to_them() -> None:
-    scheduler = PacedMade([[]])
-    scheduler.update_from_output()
-    assert scheduler.make_stats(None, None) is None
-    assert scheduler.make_stats(None, object()) == "stats"
-    assert scheduler.make_stats() == "stats"
-    scheduler.running = []
-    assert scheduler.make_stats(None, None) == "stats"
+    with mock.patch.object(time, "monotonic", return_value=1.0):
+        scheduler = PacedMade([[]])
+        scheduler.update_from_output()
+        assert scheduler.make_stats(None, None) is None
+        assert scheduler.make_stats(None, object()) == "stats"
+        assert scheduler.make_stats() == "stats"
+        scheduler.running = []
+        assert scheduler.make_stats(None, None) == "stats"
 
 
 class Step(NamedTuple):
