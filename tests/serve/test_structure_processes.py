@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from hotshoe.serve.structures.limits import (
     IDLE_SECONDS,
     PROMISED_SECONDS,
 )
-from hotshoe.serve.structures.processes import BUSY, UNKNOWN, Processes
+from hotshoe.serve.structures.processes import BUSY, UNKNOWN, Processes, Zygote
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -185,6 +186,26 @@ def test_a_zygote_that_can_fork_no_more_blames_no_structure_and_goes_on(
         assert not started.dead()
     finally:
         processes.close()
+
+
+def test_a_zygote_that_has_closed_a_channel_already_is_not_taken_for_gone(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grammar = 'root ::= "aba"'
+    assert verdict(processes, grammar) == ""
+    follower = processes.open(key(grammar), (EOS,))
+
+    def closed(self: Zygote) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.close()
+        return ours
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Zygote, "fork", closed)
+        assert asked(processes, 'root ::= "abab"') == BUSY
+    assert processes.accept(follower, (A,))
+    assert allowed(processes, follower) == {B}
+    processes.close_follower(follower)
 
 
 def test_a_failed_fork_ends_nobody_elses_answer(processes: Processes) -> None:

@@ -48,6 +48,11 @@ def judged(folder: Path, **changes: Any) -> Inspection:
         ("BAD_PATTERN", {"alpha_pattern": {r"(a)\1": 4}}),
         ("BAD_PATTERN", {"rank_pattern": {"(|)" * 40 + "x": 4}}),
         ("BAD_PATTERN", {"alpha_pattern": {"[(]" + "(a|aa)" * 20 + "(q|v)_proj": 4}}),
+        (
+            "BAD_PATTERN",
+            {"alpha_pattern": {")\\": 4}},
+        ),  # Valid only between the parentheses that go round it.
+        ("BAD_PATTERN", {"rank_pattern": {"q)|(proj": 4}}),
         ("BAD_PATTERN", {"exclude_modules": r"(?:[\w.]+)+!"}),
         ("BAD_PATTERN", {"exclude_modules": "("}),
         ("BAD_PATTERN", {"exclude_modules": ".*.*.*x"}),

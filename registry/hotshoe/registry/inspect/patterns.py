@@ -35,6 +35,7 @@ def is_safe(pattern: object, *, quantifiers: int = 1) -> bool:
     ):
         return False
     try:
+        re.compile(pattern)  # By itself, too: `)|(` is valid only between the parentheses that go round it.
         _compiled(pattern)
     except (re.error, RecursionError, OverflowError):
         return False

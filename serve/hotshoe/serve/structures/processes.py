@@ -236,10 +236,18 @@ class Processes:
         if not self._make_room(wanted.tenant):
             return BUSY
         try:
-            self._processes[wanted.key] = Process(self._zygote.fork(), wanted)
+            channel = self._zygote.fork()
         except ConnectionError:
             self._lost()  # The zygote is gone.
+            return None
         except OSError as error:
+            log.warning("no process for a structure: %s", error)
+            return BUSY
+        try:
+            self._processes[wanted.key] = Process(channel, wanted)
+        except OSError as error:
+            # The zygote is there: it could not fork, and has closed its end already.
+            channel.close()
             log.warning("no process for a structure: %s", error)
             return BUSY
         return None
